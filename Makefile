@@ -1,0 +1,88 @@
+# Every task has one name here: what a person runs is what CI runs. `make` or `make help` lists them.
+# Written for GNU make 3.81 and later, the one macOS has.
+
+.DEFAULT_GOAL := help
+
+# What is built stays outside the clone, so that a fresh clone does not build everything again.
+RHIZOME_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rhizome
+CARGO_TARGET_DIR ?= $(RHIZOME_CACHE)/target
+export CARGO_TARGET_DIR
+
+VENV := $(RHIZOME_CACHE)/venv
+# The tests' Python: the one of the venv, with what tests/reader/requirements.txt names.
+PY = "$(VENV)/bin/python"
+
+SEEDS ?= 20000
+ROUNDS ?= 100
+
+.PHONY: help
+help: ## list the tasks (this)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: ## check for what is needed, and install it on Debian and Ubuntu
+	@sh tests/tools/setup.sh
+	@$(MAKE) --no-print-directory venv
+
+.PHONY: build
+build: rust ## build the library, the cloud peer and the journal
+	cargo build --workspace --locked
+
+.PHONY: demo
+demo: rust ## two devices and a cloud peer do what the product is for; ENTRIES=dir: with your own Markdown
+	cargo build --locked -p rhizome-cloud -p rhizome-journal
+	python3 tests/demo/demo.py $(if $(ENTRIES),--entries "$(ENTRIES)")
+
+.PHONY: test
+test: rust venv ## all tests: Rust, the reader in Python, the demo in short form checked by the reader
+	cargo test --workspace --locked
+	cd tests/reader && $(PY) -m unittest discover -s tests -t .
+	cd tests/reader && $(PY) -m rhizome_reader vectors ../vectors
+	cargo build --locked -p rhizome-cloud -p rhizome-journal
+	$(PY) tests/demo/demo.py --check
+
+.PHONY: sim
+sim: rust ## the network simulation with more schedules; SEEDS=n (20000)
+	RHIZOME_SIM_SCHEDULES=$(SEEDS) cargo test --locked -p rhizome --test simulation
+
+.PHONY: kill
+kill: rust ## kill a writing process at random points, more times; ROUNDS=n (100)
+	RHIZOME_KILL_ROUNDS=$(ROUNDS) cargo test --locked -p rhizome --test kill
+
+.PHONY: mutants
+mutants: rust venv ## break a copy of the code in known ways; the tests must notice each
+	$(PY) tests/mutants/run.py
+
+.PHONY: vectors
+vectors: rust ## write tests/vectors again, after a change of format
+	RHIZOME_UPDATE_VECTORS=1 cargo test --locked -p rhizome --test vectors
+
+.PHONY: lint
+lint: rust ## formatting, clippy, links in the documentation, dependencies and their licences
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked
+	python3 tests/tools/licences.py --self-test
+	python3 tests/tools/licences.py
+
+.PHONY: clean
+clean: ## remove what was built, and the tests' Python
+	cargo clean
+	rm -rf "$(VENV)"
+
+# Not in the list: steps of the tasks above.
+
+.PHONY: rust
+rust:
+	@sh tests/tools/setup.sh rust
+
+# Made again when the requirements change or its Python is gone; otherwise this asks no network.
+.PHONY: venv
+venv:
+	@if ! cmp -s tests/reader/requirements.txt "$(VENV)/requirements.txt" || ! $(PY) -c '' 2>/dev/null; then \
+		echo "venv: installing tests/reader/requirements.txt into $(VENV)" && \
+		mkdir -p "$(RHIZOME_CACHE)" && \
+		python3 -m venv --clear "$(VENV)" && \
+		$(PY) -m pip install --quiet --disable-pip-version-check -r tests/reader/requirements.txt && \
+		cp tests/reader/requirements.txt "$(VENV)/requirements.txt"; \
+	fi

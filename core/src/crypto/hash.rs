@@ -1,0 +1,46 @@
+//! BLAKE3 with a written context for every purpose (BLAKE3 paper, section 2.3, `derive_key` mode).
+
+use zeroize::Zeroizing;
+
+use super::ids::bytes_id;
+
+bytes_id!(
+    /// A BLAKE3 hash, 32 bytes.
+    Hash,
+    32
+);
+
+fn in_context(context: &str, parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    for part in parts {
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// H(domain, parts joined): the hash of `parts` for one purpose.
+pub fn hash(domain: &str, parts: &[&[u8]]) -> Hash {
+    Hash(in_context(&format!("rhizome/1 {domain}"), parts))
+}
+
+/// KDF(purpose, secret): a key that says nothing of the secret or of a key for another purpose.
+pub fn derive_key(purpose: &str, secret: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(in_context(&format!("rhizome/1 key {purpose}"), &[secret]))
+}
+
+/// Proof of knowing a one-time `secret`: BLAKE3 keyed by KDF(purpose, secret) over `parts`. The result compares in constant time.
+pub fn keyed_proof(purpose: &str, secret: &[u8; 16], parts: &[&[u8]]) -> blake3::Hash {
+    let key = Zeroizing::new(in_context(&format!("rhizome/1 key {purpose}"), &[secret]));
+    let mut hasher = blake3::Hasher::new_keyed(&key);
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize()
+}
+
+impl Hash {
+    /// The plain BLAKE3 hash, as content identifiers (CIDs) want it.
+    pub fn plain(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}

@@ -1,0 +1,15 @@
+//! Documents: Automerge maps, lists, text and counters, in collections that are listed by date.
+//!
+//! A document's changes travel as events in entries; what is shown is folded from them into the views. Bytes from a peer reach
+//! Automerge only after the author's signature was checked, and after [`chunk`] has walked them under its limits.
+
+pub mod chunk;
+#[allow(clippy::module_inception)] // The house names a file after its one idea.
+mod document;
+mod fold;
+mod value;
+
+pub use chunk::{ChunkError, Limits};
+pub use document::{Applied, Document, DocumentError, Edit, Key, inspect};
+pub use fold::{Documents, Folded, ListRow, Page};
+pub use value::Value;

@@ -1,0 +1,2008 @@
+//! One document: what Automerge holds, behind checks that let it take changes
+//! from peers.
+//!
+//! Automerge 0.12 trusts the changes it is given. A change with a reference
+//! that leads nowhere can panic, or be taken and saved into a state that can
+//! never be loaded again. So changes are applied to a copy, every change just
+//! applied is built anew from the copy and must come out with the same hash
+//! (this is what loading a saved document will check), and only then the copy
+//! takes the document's place.
+//!
+//! Panics are caught, which needs unwinding: a build with `panic = "abort"`
+//! loses this guard.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use automerge::transaction::{Transactable, Transaction};
+use automerge::{
+    ActorId, Automerge, AutomergeError, Change, ChangeHash, ObjId, ObjType, Prop, ROOT, ReadDoc,
+    ScalarValue, TextEncoding, ValueRef,
+};
+
+use super::chunk::{self, ChunkError, Limits, MAX_COUNTER, check_change, open_change};
+use super::value::Value;
+
+/// Levels of lists and maps a document may have. What lies deeper (only a
+/// hostile peer writes it) reads as nothing, so that the stack is never used up.
+pub const MAX_DEPTH: usize = 64;
+
+/// Bytes of changes held back while others they build on are missing.
+pub const MAX_PENDING_BYTES: usize = 64 << 20;
+
+/// Comparing two texts letter by letter may take their length times the edits
+/// between them. Past this many edits, or steps, what differs between the
+/// common start and end is replaced as a whole.
+const MAX_EDITS: usize = 2000;
+const MAX_STEPS: usize = 100_000_000;
+
+/// How positions in texts are counted. Devices may differ in it, as only calls
+/// are counted so, never what is stored: an application whose platform counts
+/// UTF-16 units can be given `Utf16CodeUnit` here once it is a parameter of
+/// [`Document::new`] and [`Document::load`].
+const ENCODING: TextEncoding = TextEncoding::UnicodeCodePoint;
+
+/// Why a document refuses. Names no data of users: a step is the place in a
+/// path, from 0, an index the place of a change in the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// The saved state cannot be read.
+    #[error("the saved document is damaged")]
+    Damaged,
+    /// The bytes of a change were refused before Automerge saw them.
+    #[error("change {index} is refused: {error}")]
+    Chunk {
+        /// Which change.
+        index: usize,
+        /// Why.
+        error: ChunkError,
+    },
+    /// The bytes of a change are not those its checksum was made of.
+    #[error("change {index} is damaged")]
+    Checksum {
+        /// Which change.
+        index: usize,
+    },
+    /// The author has written two different changes with the same number.
+    #[error("change {index} contradicts another of its author")]
+    Fork {
+        /// Which change.
+        index: usize,
+    },
+    /// The change does not continue those it builds on, or refers to what is
+    /// not there, or Automerge panicked on it.
+    ///
+    /// Only a hostile or broken device writes such. It may refer to what has
+    /// not arrived here but has elsewhere: the caller should set the change
+    /// aside and offer it again after others were applied, or replicas may
+    /// come to differ.
+    #[error("change {index} cannot be applied")]
+    Rejected {
+        /// Which change.
+        index: usize,
+    },
+    /// Too many changes wait for others.
+    #[error("too many changes wait for others that are missing")]
+    PendingFull,
+    /// The edit makes a change larger than peers accept; nothing of it stays.
+    #[error("the edit is too large for one change")]
+    TooLarge,
+    /// The path leads through or to a value of another type.
+    #[error("step {step} of the path leads to a value of another type")]
+    WrongType {
+        /// Which step.
+        step: usize,
+    },
+    /// The path leads to nothing.
+    #[error("step {step} of the path leads to nothing")]
+    NotFound {
+        /// Which step.
+        step: usize,
+    },
+    /// A place past the end of a list or text.
+    #[error("step {step} of the path is past the end")]
+    OutOfRange {
+        /// Which step; the path's length if the place is inside its target.
+        step: usize,
+    },
+    /// The edit needs a path and was given none.
+    #[error("the path is empty")]
+    EmptyPath,
+    /// More levels than [`MAX_DEPTH`].
+    #[error("the value has too many levels")]
+    TooDeep,
+    /// A counter or an increment past [`MAX_COUNTER`].
+    #[error("the counter is out of range")]
+    CounterRange,
+    /// Automerge refused what was checked before. Nothing of it stays.
+    #[error("the document could not be edited")]
+    Failed,
+}
+
+impl DocumentError {
+    /// Which change of the call the error is about, if it is about one.
+    pub fn index(&self) -> Option<usize> {
+        match self {
+            Self::Chunk { index, .. }
+            | Self::Checksum { index }
+            | Self::Fork { index }
+            | Self::Rejected { index } => Some(*index),
+            _ => None,
+        }
+    }
+}
+
+/// One step of a path.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// A field of a map.
+    Field(String),
+    /// A place in a list, from 0.
+    Index(usize),
+}
+
+impl From<&str> for Key {
+    fn from(name: &str) -> Self {
+        Key::Field(name.to_owned())
+    }
+}
+
+impl From<String> for Key {
+    fn from(name: String) -> Self {
+        Key::Field(name)
+    }
+}
+
+impl From<usize> for Key {
+    fn from(index: usize) -> Self {
+        Key::Index(index)
+    }
+}
+
+/// Names of fields may be users' data.
+impl fmt::Debug for Key {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Field(name) => write!(out, "Field({} bytes)", name.len()),
+            Key::Index(_) => out.write_str("Index"),
+        }
+    }
+}
+
+impl Key {
+    fn prop(&self) -> Prop {
+        match self {
+            Key::Field(name) => Prop::Map(name.clone()),
+            Key::Index(index) => Prop::Seq(*index),
+        }
+    }
+}
+
+/// What applying changes did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Whether anything was added to what the document shows.
+    pub changed: bool,
+    /// How many changes were added to it.
+    pub added: usize,
+    /// How many wait for others that are missing.
+    pub pending: usize,
+    /// How many that had waited since an earlier call were dropped as they
+    /// cannot be applied.
+    pub dropped: usize,
+}
+
+/// What the head of a change says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeInfo {
+    /// The hash, by which others refer to the change.
+    pub hash: [u8; 32],
+    /// Who wrote it. The caller should compare this with the device that the
+    /// change came signed by: nothing in here can.
+    pub actor: Vec<u8>,
+    /// Its number among its author's changes, from 1.
+    pub sequence: u64,
+    /// The changes it builds on.
+    pub dependencies: Vec<[u8; 32]>,
+}
+
+/// Reads the head of one change from a peer, after all checks that need no
+/// document.
+pub fn inspect(bytes: &[u8], limits: Limits) -> Result<ChangeInfo, DocumentError> {
+    let change = read_change(bytes, limits, 0)?;
+    Ok(ChangeInfo {
+        hash: change.hash().0,
+        actor: change.actor_id().to_bytes().to_vec(),
+        sequence: change.seq(),
+        dependencies: change.deps().iter().map(|hash| hash.0).collect(),
+    })
+}
+
+/// One document that several devices edit.
+///
+/// A clone edits as the same actor: never let two copies that both live on
+/// edit as one actor; [`Document::fork_as`] names another.
+///
+/// # Created twice
+///
+/// A document whose identifier is random has one creator; the others get it
+/// with the creator's changes, and edits merge. Only if an application names a
+/// document itself ("settings") can two devices create it unknown to each
+/// other. Then plain fields merge (of two writes to one field, one wins), but
+/// two texts, lists or maps created under one name are two objects, of which
+/// one disappears from sight. [`Document::with_initial`] prevents this: the
+/// first change is the same bytes everywhere.
+#[derive(Clone)]
+pub struct Document {
+    doc: Automerge,
+    /// Changes whose dependencies are missing. Automerge has a queue too, but
+    /// what lies in there cannot be seen, limited, or taken out again.
+    pending: BTreeMap<ChangeHash, Change>,
+    limits: Limits,
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Document")
+            .field("heads", &self.doc.get_heads().len())
+            .field("pending", &self.pending.len())
+            .finish()
+    }
+}
+
+impl Document {
+    /// An empty document that `actor` edits.
+    pub fn new(actor: &[u8; 32]) -> Self {
+        Document {
+            doc: Automerge::new_with_encoding(ENCODING).with_actor(ActorId::from(actor)),
+            pending: BTreeMap::new(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// The same document, with other limits on the changes it takes and makes.
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Document { limits, ..self }
+    }
+
+    /// A document that starts with `fields`, by a first change that is the
+    /// same on every device that gives the same fields; with its bytes.
+    ///
+    /// The change's author is derived from the fields, and so nobody's device;
+    /// peers need not be sent it if they start with the same fields.
+    pub fn with_initial(
+        actor: &[u8; 32],
+        fields: &BTreeMap<String, Value>,
+    ) -> Result<(Self, Vec<Vec<u8>>), DocumentError> {
+        let mut start = Document::new(&initial_actor(fields));
+        let ((), changes) = start.edit(|edit| {
+            for (name, value) in fields {
+                edit.set(&[Key::from(name.as_str())], value.clone())?;
+            }
+            Ok::<_, DocumentError>(())
+        })?;
+        Ok((start.fork_as(actor), changes))
+    }
+
+    /// A document from what [`Document::save`] gave.
+    pub fn load(bytes: &[u8], actor: &[u8; 32]) -> Result<Self, DocumentError> {
+        let end = chunk::chunk_end(bytes).map_err(|_| DocumentError::Damaged)?;
+        let (saved, mut rest) = bytes.split_at(end);
+        let options = automerge::LoadOptions::new().text_encoding(ENCODING);
+        let doc = guard(|| Automerge::load_with_options(saved, options))
+            .and_then(Result::ok)
+            .ok_or(DocumentError::Damaged)?;
+        let mut document = Document {
+            doc: doc.with_actor(ActorId::from(actor)),
+            pending: BTreeMap::new(),
+            limits: Limits::default(),
+        };
+        while !rest.is_empty() {
+            let end = chunk::chunk_end(rest).map_err(|_| DocumentError::Damaged)?;
+            let (waiting, after) = rest.split_at(end);
+            let change =
+                read_change(waiting, document.limits, 0).map_err(|_| DocumentError::Damaged)?;
+            document.pending.insert(change.hash(), change);
+            rest = after;
+        }
+        Ok(document)
+    }
+
+    /// The whole document with its history, and the changes that wait for
+    /// others (Automerge's own format: a document and changes after it).
+    pub fn save(&self) -> Vec<u8> {
+        let mut bytes = self.doc.save();
+        for change in self.pending.values() {
+            bytes.extend_from_slice(change.raw_bytes());
+        }
+        bytes
+    }
+
+    /// The same document, edited as `actor` from here on.
+    pub fn fork_as(&self, actor: &[u8; 32]) -> Self {
+        let mut fork = self.clone();
+        fork.doc.set_actor(ActorId::from(actor));
+        fork
+    }
+
+    /// The changes that no other builds on. Those that wait are not among
+    /// them.
+    pub fn heads(&self) -> Vec<[u8; 32]> {
+        self.doc.get_heads().iter().map(|hash| hash.0).collect()
+    }
+
+    /// Every change that is not among `heads` or before them, as peers take
+    /// them, each after those it builds on.
+    pub fn changes_since(&self, heads: &[[u8; 32]]) -> Vec<Vec<u8>> {
+        let heads: Vec<ChangeHash> = heads.iter().copied().map(ChangeHash).collect();
+        self.doc
+            .get_changes(&heads)
+            .into_iter()
+            .map(|mut change| change.bytes().into_owned())
+            .collect()
+    }
+
+    /// How many changes wait for others that are missing. They are kept by
+    /// [`Document::save`], so that a caller may move its cursor past them.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The changes that those which wait are missing.
+    pub fn missing(&self) -> Vec<[u8; 32]> {
+        let mut missing: Vec<[u8; 32]> = self
+            .pending
+            .values()
+            .flat_map(|change| change.deps())
+            .filter(|hash| !self.pending.contains_key(hash) && !self.has(hash))
+            .map(|hash| hash.0)
+            .collect();
+        missing.sort_unstable();
+        missing.dedup();
+        missing
+    }
+
+    /// The value at the end of a path; nothing if there is none. The empty
+    /// path is the whole document.
+    pub fn get(&self, path: &[Key]) -> Option<Value> {
+        get(&self.doc, path)
+    }
+
+    /// Everything the document shows.
+    pub fn value(&self) -> Value {
+        read_map(&self.doc, &ROOT, 1)
+    }
+
+    /// The text at the end of a path, collaborative or not.
+    pub fn text(&self, path: &[Key]) -> Option<String> {
+        match self.get(path)? {
+            Value::Text(text) | Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Edits the document in one change.
+    ///
+    /// Gives what `edit` gave and the bytes of the change for peers: one, or
+    /// none if nothing changed. If `edit` fails or panics, nothing remains.
+    pub fn edit<R, E: From<DocumentError>>(
+        &mut self,
+        edit: impl FnOnce(&mut Edit<'_>) -> Result<R, E>,
+    ) -> Result<(R, Vec<Vec<u8>>), E> {
+        let before = self.doc.get_heads();
+        let (result, hash) = self.session(edit)?;
+        let Some(hash) = hash else {
+            return Ok((result, Vec::new()));
+        };
+        let made = guard(|| self.doc.get_change_by_hash(&hash))
+            .flatten()
+            .filter(|change| change.hash() == hash)
+            .ok_or(DocumentError::Failed)
+            .and_then(|mut change| {
+                let bytes = change.bytes().into_owned();
+                match check_change(&bytes, self.limits) {
+                    Ok(()) => Ok(bytes),
+                    Err(ChunkError::TooLarge | ChunkError::TooManyOperations) => {
+                        Err(DocumentError::TooLarge)
+                    }
+                    Err(_) => Err(DocumentError::Failed),
+                }
+            });
+        match made {
+            Ok(bytes) => Ok((result, vec![bytes])),
+            Err(error) => {
+                // Peers would refuse the change: take it back, the slow way.
+                let actor = self.doc.get_actor().clone();
+                if let Some(Ok(earlier)) = guard(|| self.doc.fork_at(&before)) {
+                    self.doc = earlier.with_actor(actor);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Runs the edits and commits them; with the hash of the change, if there
+    /// was anything to commit.
+    fn session<R, E: From<DocumentError>>(
+        &mut self,
+        edit: impl FnOnce(&mut Edit<'_>) -> Result<R, E>,
+    ) -> Result<(R, Option<ChangeHash>), E> {
+        let operations = self.limits.operations;
+        let mut session = Edit {
+            // Dropped without a commit, it rolls back.
+            transaction: self.doc.transaction(),
+            failed: false,
+        };
+        let result = edit(&mut session)?;
+        if session.failed {
+            // An operation failed halfway and `edit` went on regardless.
+            return Err(DocumentError::Failed.into());
+        }
+        if session.transaction.pending_ops() as u64 > operations {
+            return Err(DocumentError::TooLarge.into());
+        }
+        Ok((result, session.transaction.commit().0))
+    }
+
+    /// Applies changes from peers, in any order; those already known do no
+    /// harm. Those that build on changes not yet here wait for them.
+    ///
+    /// All or nothing: on an error, which names the change it is about, the
+    /// document is as before. The caller leaves that change out and calls
+    /// again.
+    pub fn apply(&mut self, changes: &[Vec<u8>]) -> Result<Applied, DocumentError> {
+        let mut waiting = self.pending.clone();
+        // Where in this call a change came from; absent for earlier ones.
+        let mut origin: HashMap<ChangeHash, usize> = HashMap::new();
+        let mut numbers: HashMap<(ActorId, u64), ChangeHash> = waiting
+            .values()
+            .map(|change| ((change.actor_id().clone(), change.seq()), change.hash()))
+            .collect();
+        for (index, change) in changes.iter().enumerate() {
+            let change = read_change(change, self.limits, index)?;
+            let hash = change.hash();
+            if waiting.contains_key(&hash) || self.has(&hash) {
+                continue;
+            }
+            let number = (change.actor_id().clone(), change.seq());
+            if numbers.insert(number, hash).is_some() {
+                return Err(DocumentError::Fork { index });
+            }
+            origin.insert(hash, index);
+            waiting.insert(hash, change);
+        }
+
+        let mut dropped = 0;
+        let (doc, added) = loop {
+            let (ready, rest) = self.split_ready(&waiting);
+            if ready.is_empty() {
+                break (None, 0);
+            }
+            match self.extended(&ready) {
+                Ok(doc) => {
+                    waiting = rest;
+                    break (Some(doc), ready.len());
+                }
+                Err((hash, fault)) => match origin.get(&hash) {
+                    Some(&index) => return Err(fault.at(index)),
+                    None => {
+                        // It waited since an earlier call, whose caller no
+                        // longer can be told.
+                        waiting.remove(&hash);
+                        dropped += 1;
+                    }
+                },
+            }
+        };
+        let waits: usize = waiting
+            .values()
+            .map(|change| change.raw_bytes().len())
+            .sum();
+        if waits > MAX_PENDING_BYTES {
+            return Err(DocumentError::PendingFull);
+        }
+        if let Some(doc) = doc {
+            self.doc = doc;
+        }
+        self.pending = waiting;
+        Ok(Applied {
+            changed: added > 0,
+            added,
+            pending: self.pending.len(),
+            dropped,
+        })
+    }
+
+    /// Whether the document holds this change (one that waits is not held).
+    fn has(&self, hash: &ChangeHash) -> bool {
+        self.doc.get_change_meta_by_hash(hash).is_some()
+    }
+
+    /// Parts those changes whose dependencies are all here, each after those
+    /// it builds on, from the rest.
+    fn split_ready(
+        &self,
+        waiting: &BTreeMap<ChangeHash, Change>,
+    ) -> (Vec<Change>, BTreeMap<ChangeHash, Change>) {
+        let mut unmet: HashMap<ChangeHash, usize> = HashMap::new();
+        let mut children: HashMap<ChangeHash, Vec<ChangeHash>> = HashMap::new();
+        let mut next = Vec::new();
+        for (hash, change) in waiting {
+            let missing: HashSet<_> = change.deps().iter().filter(|dep| !self.has(dep)).collect();
+            if missing.is_empty() {
+                next.push(*hash);
+            }
+            unmet.insert(*hash, missing.len());
+            for dep in missing {
+                children.entry(*dep).or_default().push(*hash);
+            }
+        }
+        let mut ready = Vec::new();
+        let mut rest = waiting.clone();
+        while let Some(hash) = next.pop() {
+            ready.extend(rest.remove(&hash));
+            for child in children.remove(&hash).unwrap_or_default() {
+                if let Some(left) = unmet.get_mut(&child) {
+                    *left -= 1;
+                    if *left == 0 {
+                        next.push(child);
+                    }
+                }
+            }
+        }
+        (ready, rest)
+    }
+
+    /// A copy of the document with these changes, or which of them is at
+    /// fault.
+    fn extended(&self, ready: &[Change]) -> Result<Automerge, (ChangeHash, Fault)> {
+        self.check_steps(ready)?;
+        if let Some(doc) = self.extended_unless_refused(ready) {
+            return Ok(doc);
+        }
+        // Something panicked or came out different: find out which.
+        let mut so_far = self.clone();
+        for change in ready {
+            let one = std::slice::from_ref(change);
+            match guard(|| so_far.extended_unless_refused(one)).flatten() {
+                Some(doc) => so_far.doc = doc,
+                None => {
+                    let fault = if so_far.is_fork(change) {
+                        Fault::Fork
+                    } else {
+                        Fault::Rejected
+                    };
+                    return Err((change.hash(), fault));
+                }
+            }
+        }
+        Ok(so_far.doc)
+    }
+
+    /// A copy of the document with these changes, if Automerge takes them and
+    /// then holds them as they are.
+    fn extended_unless_refused(&self, ready: &[Change]) -> Option<Automerge> {
+        guard(|| {
+            let before = self.doc.get_heads();
+            let mut doc = self.doc.clone();
+            doc.apply_changes(ready.iter().cloned()).ok()?;
+            let held: HashSet<ChangeHash> = doc
+                .get_changes(&before)
+                .iter()
+                .map(|change| change.hash())
+                .collect();
+            let faithful =
+                held.len() == ready.len() && ready.iter().all(|c| held.contains(&c.hash()));
+            faithful.then_some(doc)
+        })
+        .flatten()
+    }
+
+    /// Whether Automerge holds another change of this author and number.
+    fn is_fork(&self, change: &Change) -> bool {
+        let probe = self.doc.clone();
+        let refused = guard(|| {
+            let mut probe = probe;
+            probe.apply_changes([change.clone()])
+        });
+        matches!(refused, Some(Err(AutomergeError::DuplicateSeqNumber(..))))
+    }
+
+    /// Checks that each change continues those before it: it builds on its
+    /// author's last one, and numbers its operations right after theirs. What
+    /// jumps ahead could use up the numbers of the whole document.
+    fn check_steps(&self, ready: &[Change]) -> Result<(), (ChangeHash, Fault)> {
+        // Of the changes in this batch: author, number, last operation.
+        let mut batch: HashMap<ChangeHash, (ActorId, u64, u64)> = HashMap::new();
+        for change in ready {
+            let hash = change.hash();
+            let mut last = 0;
+            let mut continues = change.seq() == 1;
+            for dep in change.deps() {
+                let (actor, sequence, max) = match batch.get(dep) {
+                    Some(known) => known.clone(),
+                    None => match self.doc.get_change_meta_by_hash(dep) {
+                        Some(meta) => (meta.actor.into_owned(), meta.seq, meta.max_op),
+                        None => return Err((hash, Fault::Rejected)),
+                    },
+                };
+                last = last.max(max);
+                continues |= actor == *change.actor_id() && sequence + 1 == change.seq();
+            }
+            if !continues || change.start_op().get() != last + 1 {
+                return Err((hash, Fault::Rejected));
+            }
+            let place = (change.actor_id().clone(), change.seq(), change.max_op());
+            batch.insert(hash, place);
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a change that is ready to be applied.
+#[derive(Clone, Copy)]
+enum Fault {
+    Fork,
+    Rejected,
+}
+
+impl Fault {
+    fn at(self, index: usize) -> DocumentError {
+        match self {
+            Fault::Fork => DocumentError::Fork { index },
+            Fault::Rejected => DocumentError::Rejected { index },
+        }
+    }
+}
+
+/// Runs what may panic on bytes from a peer. Nothing that it touched may be
+/// used after a panic; callers work on copies.
+fn guard<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+fn read_change(bytes: &[u8], limits: Limits, index: usize) -> Result<Change, DocumentError> {
+    let plain =
+        open_change(bytes, limits).map_err(|error| DocumentError::Chunk { index, error })?;
+    let checksum = chunk::checksum(&plain).map(<[u8]>::to_vec);
+    let change = guard(|| Change::from_bytes(plain.into_owned()))
+        .and_then(Result::ok)
+        .ok_or(DocumentError::Rejected { index })?;
+    // Automerge computes the hash but does not compare it.
+    if checksum.as_deref() != change.hash().0.get(..4) {
+        return Err(DocumentError::Checksum { index });
+    }
+    Ok(change)
+}
+
+/// The author of a first change that starts a document with `fields`.
+fn initial_actor(fields: &BTreeMap<String, Value>) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("Rhizome document initial fields 1");
+    hash_map(&mut hasher, fields);
+    *hasher.finalize().as_bytes()
+}
+
+fn hash_map(hasher: &mut blake3::Hasher, fields: &BTreeMap<String, Value>) {
+    hasher.update(&(fields.len() as u64).to_le_bytes());
+    for (name, value) in fields {
+        hash_bytes(hasher, 0, name.as_bytes());
+        hash_value(hasher, value);
+    }
+}
+
+fn hash_bytes(hasher: &mut blake3::Hasher, kind: u8, bytes: &[u8]) {
+    hasher.update(&[kind]);
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(bytes);
+}
+
+fn hash_value(hasher: &mut blake3::Hasher, value: &Value) {
+    match value {
+        Value::Null => hash_bytes(hasher, 1, &[]),
+        Value::Bool(value) => hash_bytes(hasher, 2, &[u8::from(*value)]),
+        Value::Int(value) => hash_bytes(hasher, 3, &value.to_le_bytes()),
+        Value::Float(value) => hash_bytes(hasher, 4, &value.to_le_bytes()),
+        Value::Text(value) => hash_bytes(hasher, 5, value.as_bytes()),
+        Value::String(value) => hash_bytes(hasher, 6, value.as_bytes()),
+        Value::Bytes(value) => hash_bytes(hasher, 7, value),
+        Value::Date(value) => hash_bytes(hasher, 8, &value.to_le_bytes()),
+        Value::Counter(value) => hash_bytes(hasher, 9, &value.to_le_bytes()),
+        Value::List(values) => {
+            hash_bytes(hasher, 10, &(values.len() as u64).to_le_bytes());
+            values.iter().for_each(|value| hash_value(hasher, value));
+        }
+        Value::Map(values) => {
+            hash_bytes(hasher, 11, &[]);
+            hash_map(hasher, values);
+        }
+    }
+}
+
+/// What a path leads to.
+enum Node {
+    Object(ObjId, ObjType),
+    Scalar(Value),
+}
+
+/// One step down from an object; nothing if nothing is there.
+fn child(doc: &impl ReadDoc, parent: &ObjId, key: &Key) -> Option<Node> {
+    let (value, id) = doc.get(parent, key.prop()).ok()??;
+    Some(match value {
+        automerge::Value::Object(kind) => Node::Object(id, kind),
+        automerge::Value::Scalar(value) => Node::Scalar(scalar(&value)),
+    })
+}
+
+/// Whether a key of this sort can lead anywhere in an object of this type.
+fn suits(kind: ObjType, key: &Key) -> bool {
+    match key {
+        Key::Field(_) => matches!(kind, ObjType::Map | ObjType::Table),
+        Key::Index(_) => kind == ObjType::List,
+    }
+}
+
+fn get(doc: &impl ReadDoc, path: &[Key]) -> Option<Value> {
+    if path.len() >= MAX_DEPTH {
+        return None;
+    }
+    let mut at = Node::Object(ROOT, ObjType::Map);
+    for key in path {
+        let Node::Object(id, kind) = &at else {
+            return None;
+        };
+        if !suits(*kind, key) {
+            return None;
+        }
+        at = child(doc, id, key)?;
+    }
+    Some(match at {
+        Node::Object(id, kind) => read(doc, &id, kind, path.len() + 1),
+        Node::Scalar(value) => value,
+    })
+}
+
+/// An object with everything below it; `level` is how deep it lies.
+fn read(doc: &impl ReadDoc, id: &ObjId, kind: ObjType, level: usize) -> Value {
+    if level > MAX_DEPTH {
+        return Value::Null;
+    }
+    match kind {
+        ObjType::Text => Value::Text(doc.text(id).unwrap_or_default()),
+        ObjType::Map | ObjType::Table => read_map(doc, id, level),
+        ObjType::List => Value::List(
+            doc.list_range(id, ..)
+                .map(|item| read_item(doc, &item.value, || item.id(), level))
+                .collect(),
+        ),
+    }
+}
+
+fn read_map(doc: &impl ReadDoc, id: &ObjId, level: usize) -> Value {
+    Value::Map(
+        doc.map_range(id, ..)
+            .map(|item| {
+                let value = read_item(doc, &item.value, || item.id(), level);
+                (item.key.into_owned(), value)
+            })
+            .collect(),
+    )
+}
+
+fn read_item(
+    doc: &impl ReadDoc,
+    value: &ValueRef<'_>,
+    id: impl Fn() -> ObjId,
+    level: usize,
+) -> Value {
+    match value {
+        ValueRef::Object(kind) => read(doc, &id(), *kind, level + 1),
+        ValueRef::Scalar(value) => scalar(&ScalarValue::from(value.clone())),
+    }
+}
+
+fn scalar(value: &ScalarValue) -> Value {
+    match value {
+        ScalarValue::Bytes(value) => Value::Bytes(value.clone()),
+        ScalarValue::Str(value) => Value::String(value.to_string()),
+        ScalarValue::Int(value) => Value::Int(*value),
+        // Nothing here writes these; others' past the range of Int lose
+        // precision rather than sign.
+        ScalarValue::Uint(value) => {
+            i64::try_from(*value).map_or(Value::Float(*value as f64), Value::Int)
+        }
+        ScalarValue::F64(value) => Value::Float(*value),
+        ScalarValue::Counter(value) => Value::Counter(i64::from(value)),
+        ScalarValue::Timestamp(value) => Value::Date(*value),
+        ScalarValue::Boolean(value) => Value::Bool(*value),
+        ScalarValue::Unknown { .. } | ScalarValue::Null => Value::Null,
+    }
+}
+
+/// A value as Automerge stores it, or the object to be made for it.
+enum Stored<'a> {
+    Scalar(ScalarValue),
+    Text(&'a str),
+    List(&'a [Value]),
+    Map(&'a BTreeMap<String, Value>),
+}
+
+fn stored(value: &Value) -> Stored<'_> {
+    Stored::Scalar(match value {
+        Value::Text(text) => return Stored::Text(text),
+        Value::List(values) => return Stored::List(values),
+        Value::Map(values) => return Stored::Map(values),
+        Value::Null => ScalarValue::Null,
+        Value::Bool(value) => ScalarValue::Boolean(*value),
+        Value::Int(value) => ScalarValue::Int(*value),
+        Value::Float(value) => ScalarValue::F64(*value),
+        Value::String(value) => ScalarValue::Str(value.as_str().into()),
+        Value::Bytes(value) => ScalarValue::Bytes(value.clone()),
+        Value::Date(value) => ScalarValue::Timestamp(*value),
+        Value::Counter(value) => ScalarValue::counter(*value),
+    })
+}
+
+/// The edits that make up one change; see [`Document::edit`].
+///
+/// Every operation checks before it writes, so that one that fails has done
+/// nothing.
+pub struct Edit<'a> {
+    transaction: Transaction<'a>,
+    /// Whether an operation failed that might have written something.
+    failed: bool,
+}
+
+impl fmt::Debug for Edit<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Edit")
+            .field("operations", &self.transaction.pending_ops())
+            .finish()
+    }
+}
+
+impl Edit<'_> {
+    /// The value at the end of a path, with the edits so far.
+    pub fn get(&self, path: &[Key]) -> Option<Value> {
+        get(&self.transaction, path)
+    }
+
+    /// Puts a value at the end of a path, in place of what is there. Fields
+    /// missing on the way are made, as maps; an index must be in its list.
+    ///
+    /// A text, list or map is replaced as a whole: edits that others make in
+    /// the old one at the same time are lost.
+    pub fn set(&mut self, path: &[Key], value: Value) -> Result<(), DocumentError> {
+        check_value(&value, path.len())?;
+        let (parent, key) = self.parent(path)?;
+        self.write(|tx| {
+            let parent = parent(tx)?;
+            put(tx, &parent, key, false, &value)
+        })
+    }
+
+    /// Removes the value at the end of a path. A field that is not there is
+    /// left so; an index must be in its list.
+    pub fn delete(&mut self, path: &[Key]) -> Result<(), DocumentError> {
+        let (key, way) = path.split_last().ok_or(DocumentError::EmptyPath)?;
+        let step = way.len();
+        let (id, kind) = match self.object(way) {
+            Err(DocumentError::NotFound { .. }) if matches!(key, Key::Field(_)) => return Ok(()),
+            found => found?,
+        };
+        if !suits(kind, key) {
+            return Err(DocumentError::WrongType { step });
+        }
+        if child(&self.transaction, &id, key).is_none() {
+            return match key {
+                Key::Field(_) => Ok(()),
+                Key::Index(_) => Err(DocumentError::OutOfRange { step }),
+            };
+        }
+        self.write(|tx| tx.delete(&id, key.prop()))
+    }
+
+    /// Puts a value into the list at the end of a path, before the one at
+    /// `index`, or at the end.
+    pub fn insert(
+        &mut self,
+        path: &[Key],
+        index: usize,
+        value: Value,
+    ) -> Result<(), DocumentError> {
+        check_value(&value, path.len() + 1)?;
+        let id = self.object_of(path, ObjType::List)?;
+        if index > self.transaction.length(&id) {
+            return Err(DocumentError::OutOfRange { step: path.len() });
+        }
+        self.write(|tx| put(tx, &id, Prop::Seq(index), true, &value))
+    }
+
+    /// In the text at the end of a path, removes `delete` characters from
+    /// `at` on and puts `insert` there. Characters are Unicode code points.
+    pub fn splice_text(
+        &mut self,
+        path: &[Key],
+        at: usize,
+        delete: usize,
+        insert: &str,
+    ) -> Result<(), DocumentError> {
+        let id = self.object_of(path, ObjType::Text)?;
+        let length = self.transaction.length(&id);
+        let past = DocumentError::OutOfRange { step: path.len() };
+        if at.checked_add(delete).is_none_or(|end| end > length) {
+            return Err(past);
+        }
+        let delete = isize::try_from(delete).map_err(|_| past)?;
+        if delete == 0 && insert.is_empty() {
+            return Ok(());
+        }
+        self.write(|tx| tx.splice_text(&id, at, delete, insert))
+    }
+
+    /// Makes the text at the end of a path read `text`, by the least edits,
+    /// so that edits by others at the same time stay. A text that is not there
+    /// is made, with the maps on the way to it.
+    pub fn set_text(&mut self, path: &[Key], text: &str) -> Result<(), DocumentError> {
+        let id = match self.object_of(path, ObjType::Text) {
+            Err(DocumentError::NotFound { .. }) => {
+                return self.set(path, Value::Text(text.to_owned()));
+            }
+            found => found?,
+        };
+        let old = self
+            .transaction
+            .text(&id)
+            .map_err(|_| DocumentError::Failed)?;
+        if old == text {
+            return Ok(());
+        }
+        let old: Vec<char> = old.chars().collect();
+        let new: Vec<char> = text.chars().collect();
+        let front = same(old.iter(), new.iter());
+        let (old, new) = (&old[front..], &new[front..]);
+        let back = same(old.iter().rev(), new.iter().rev());
+        let (old, new) = (&old[..old.len() - back], &new[..new.len() - back]);
+        if near(old, new) {
+            return self.write(|tx| tx.update_text(&id, text));
+        }
+        let gone = isize::try_from(old.len()).map_err(|_| DocumentError::Failed)?;
+        let new: String = new.iter().collect();
+        self.write(|tx| tx.splice_text(&id, front, gone, &new))
+    }
+
+    /// Adds to the counter at the end of a path, which must be there.
+    pub fn increment(&mut self, path: &[Key], by: i64) -> Result<(), DocumentError> {
+        let (key, way) = path.split_last().ok_or(DocumentError::EmptyPath)?;
+        if by.unsigned_abs() > MAX_COUNTER.unsigned_abs() {
+            return Err(DocumentError::CounterRange);
+        }
+        let step = way.len();
+        let (id, kind) = self.object(way)?;
+        if !suits(kind, key) {
+            return Err(DocumentError::WrongType { step });
+        }
+        match child(&self.transaction, &id, key) {
+            Some(Node::Scalar(Value::Counter(_))) => {}
+            Some(_) => return Err(DocumentError::WrongType { step }),
+            None => return Err(DocumentError::NotFound { step }),
+        }
+        self.write(|tx| tx.increment(&id, key.prop(), by))
+    }
+
+    /// Writes, and remembers if that failed.
+    fn write(
+        &mut self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<(), AutomergeError>,
+    ) -> Result<(), DocumentError> {
+        work(&mut self.transaction).map_err(|_| {
+            self.failed = true;
+            DocumentError::Failed
+        })
+    }
+
+    /// The object at the end of a path.
+    fn object(&self, path: &[Key]) -> Result<(ObjId, ObjType), DocumentError> {
+        let (id, kind, missing) = self.descend(path)?;
+        match missing {
+            Some(step) => Err(DocumentError::NotFound { step }),
+            None => Ok((id, kind)),
+        }
+    }
+
+    /// The object at the end of a path, which must be of this type.
+    fn object_of(&self, path: &[Key], wanted: ObjType) -> Result<ObjId, DocumentError> {
+        let (id, kind) = self.object(path)?;
+        if kind == wanted {
+            Ok(id)
+        } else {
+            let step = path.len().saturating_sub(1);
+            Err(DocumentError::WrongType { step })
+        }
+    }
+
+    /// Goes down a path as far as there are objects; with the step that leads
+    /// to nothing, if one does.
+    fn descend(&self, path: &[Key]) -> Result<(ObjId, ObjType, Option<usize>), DocumentError> {
+        if path.len() >= MAX_DEPTH {
+            return Err(DocumentError::TooDeep);
+        }
+        let (mut id, mut kind) = (ROOT, ObjType::Map);
+        for (step, key) in path.iter().enumerate() {
+            if !suits(kind, key) {
+                return Err(DocumentError::WrongType { step });
+            }
+            match (child(&self.transaction, &id, key), key) {
+                (Some(Node::Object(next, next_kind)), _) => (id, kind) = (next, next_kind),
+                (Some(Node::Scalar(_)), _) => return Err(DocumentError::WrongType { step }),
+                (None, Key::Index(_)) => return Err(DocumentError::OutOfRange { step }),
+                (None, Key::Field(_)) => return Ok((id, kind, Some(step))),
+            }
+        }
+        Ok((id, kind, None))
+    }
+
+    /// How to find the object that the last step of a path starts from, making
+    /// the maps that are missing; and that step. All checks are done before.
+    #[allow(clippy::type_complexity)]
+    fn parent(
+        &self,
+        path: &[Key],
+    ) -> Result<
+        (
+            impl FnOnce(&mut Transaction<'_>) -> Result<ObjId, AutomergeError> + use<>,
+            Prop,
+        ),
+        DocumentError,
+    > {
+        let (key, way) = path.split_last().ok_or(DocumentError::EmptyPath)?;
+        let (id, kind, missing) = self.descend(way)?;
+        let missing: &[Key] = missing.and_then(|step| way.get(step..)).unwrap_or_default();
+        let made = way.len() - missing.len();
+        // Below what is made, only maps can be made.
+        let below = missing.iter().chain([key]).enumerate();
+        for (place, key) in below.skip(usize::from(missing.is_empty())) {
+            if place > 0 && !matches!(key, Key::Field(_)) {
+                return Err(DocumentError::NotFound {
+                    step: made + place - 1,
+                });
+            }
+        }
+        if missing.is_empty() {
+            if !suits(kind, key) {
+                return Err(DocumentError::WrongType { step: way.len() });
+            }
+            if matches!(key, Key::Index(_)) && child(&self.transaction, &id, key).is_none() {
+                return Err(DocumentError::OutOfRange { step: way.len() });
+            }
+        }
+        let names: Vec<Prop> = missing.iter().map(Key::prop).collect();
+        let make = move |tx: &mut Transaction<'_>| {
+            let mut id = id;
+            for name in names {
+                id = tx.put_object(&id, name, ObjType::Map)?;
+            }
+            Ok(id)
+        };
+        Ok((make, key.prop()))
+    }
+}
+
+/// How many items two sequences have in common from their start.
+fn same<'a>(a: impl Iterator<Item = &'a char>, b: impl Iterator<Item = &'a char>) -> usize {
+    a.zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// Whether few enough letters are to be removed and put in to make one text
+/// the other, that the comparison of Automerge (Myers' algorithm) ends soon.
+/// This is its forward half, without the way it goes.
+fn near(old: &[char], new: &[char]) -> bool {
+    let most = MAX_EDITS.min(MAX_STEPS / (old.len() + new.len()).max(1));
+    if old.len().abs_diff(new.len()) > most {
+        return false;
+    }
+    // How far into `old` each diagonal has come; `most + 1` is the main one.
+    let mut reached = vec![0_usize; 2 * most + 3];
+    for edits in 0..=most {
+        for diagonal in (most + 1 - edits..=most + 1 + edits).step_by(2) {
+            let (removed, put) = (reached[diagonal - 1] + 1, reached[diagonal + 1]);
+            let mut x = match edits {
+                0 => 0,
+                _ if diagonal == most + 1 - edits => put,
+                _ if diagonal == most + 1 + edits => removed,
+                _ => removed.max(put),
+            };
+            // On the diagonal, what is read of `new` is `x` less its number.
+            let Some(y) = (x + most + 1).checked_sub(diagonal) else {
+                continue;
+            };
+            if let (Some(old), Some(new)) = (old.get(x..), new.get(y..)) {
+                let run = same(old.iter(), new.iter());
+                x += run;
+                if old.len() == run && new.len() == run {
+                    return true;
+                }
+            }
+            reached[diagonal] = x;
+        }
+    }
+    false
+}
+
+/// Checks a value that is to lie `level` steps down.
+fn check_value(value: &Value, level: usize) -> Result<(), DocumentError> {
+    if level + value.depth(MAX_DEPTH) > MAX_DEPTH {
+        return Err(DocumentError::TooDeep);
+    }
+    let in_range = value.all(&|value| match value {
+        Value::Counter(value) => value.unsigned_abs() <= MAX_COUNTER.unsigned_abs(),
+        _ => true,
+    });
+    if in_range {
+        Ok(())
+    } else {
+        Err(DocumentError::CounterRange)
+    }
+}
+
+/// Writes a value with everything below it, in place of what is there or
+/// inserted into a list.
+fn put(
+    tx: &mut Transaction<'_>,
+    parent: &ObjId,
+    at: Prop,
+    insert: bool,
+    value: &Value,
+) -> Result<(), AutomergeError> {
+    let object = |tx: &mut Transaction<'_>, kind| match &at {
+        Prop::Seq(index) if insert => tx.insert_object(parent, *index, kind),
+        _ => tx.put_object(parent, at.clone(), kind),
+    };
+    match stored(value) {
+        Stored::Scalar(value) => match &at {
+            Prop::Seq(index) if insert => tx.insert(parent, *index, value),
+            _ => tx.put(parent, at.clone(), value),
+        },
+        Stored::Text(text) => {
+            let id = object(tx, ObjType::Text)?;
+            if text.is_empty() {
+                return Ok(());
+            }
+            tx.splice_text(&id, 0, 0, text)
+        }
+        Stored::List(values) => {
+            let id = object(tx, ObjType::List)?;
+            for (index, value) in values.iter().enumerate() {
+                put(tx, &id, Prop::Seq(index), true, value)?;
+            }
+            Ok(())
+        }
+        Stored::Map(values) => {
+            let id = object(tx, ObjType::Map)?;
+            for (name, value) in values {
+                put(tx, &id, Prop::Map(name.clone()), false, value)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use automerge::ExpandedChange;
+    use proptest::prelude::*;
+
+    type Outcome = Result<(), DocumentError>;
+
+    fn path(keys: &[&str]) -> Vec<Key> {
+        keys.iter().map(|key| Key::from(*key)).collect()
+    }
+
+    fn edit(doc: &mut Document, work: impl FnOnce(&mut Edit<'_>) -> Outcome) -> Vec<Vec<u8>> {
+        doc.edit(work).unwrap().1
+    }
+
+    fn refused(doc: &mut Document, work: impl FnOnce(&mut Edit<'_>) -> Outcome) -> DocumentError {
+        let (saved, value) = (doc.save(), doc.value());
+        let error = doc.edit(work).unwrap_err();
+        assert_eq!((doc.save(), doc.value()), (saved, value));
+        error
+    }
+
+    fn everything() -> Value {
+        Value::Map(BTreeMap::from([
+            ("null".into(), Value::Null),
+            ("yes".into(), Value::Bool(true)),
+            ("int".into(), Value::Int(i64::MIN)),
+            ("float".into(), Value::Float(-0.5)),
+            ("text".into(), Value::Text("Grüße 😀".into())),
+            ("none".into(), Value::Text(String::new())),
+            ("string".into(), Value::String("whole".into())),
+            ("bytes".into(), Value::Bytes(vec![0, 255])),
+            ("date".into(), Value::Date(-1)),
+            ("count".into(), Value::Counter(5)),
+            ("".into(), Value::Map(BTreeMap::new())),
+            (
+                "list".into(),
+                Value::List(vec![
+                    Value::Int(1),
+                    Value::Text("in".into()),
+                    Value::List(vec![]),
+                    Value::Map(BTreeMap::from([("a".into(), Value::Null)])),
+                ]),
+            ),
+        ]))
+    }
+
+    #[test]
+    fn every_kind_of_value_survives() {
+        let mut doc = Document::new(&[1; 32]);
+        let changes = edit(&mut doc, |e| e.set(&path(&["all"]), everything()));
+        assert_eq!(changes.len(), 1);
+        assert_eq!(doc.get(&path(&["all"])), Some(everything()));
+        assert_eq!(
+            doc.get(&[]),
+            Some(Value::Map(BTreeMap::from([("all".into(), everything())])))
+        );
+        let mut other = Document::new(&[2; 32]);
+        assert!(other.apply(&changes).unwrap().changed);
+        assert_eq!(other.value(), doc.value());
+        assert_eq!(other.heads(), doc.heads());
+        let loaded = Document::load(&doc.save(), &[3; 32]).unwrap();
+        assert_eq!(loaded.value(), doc.value());
+        assert_eq!(doc.changes_since(&[]), changes);
+        assert_eq!(doc.text(&path(&["all", "text"])).unwrap(), "Grüße 😀");
+        assert_eq!(doc.text(&path(&["all", "count"])), None);
+        assert_eq!(doc.get(&path(&["all", "no", "no"])), None);
+        assert_eq!(
+            doc.get(&["all".into(), "list".into(), 1.into()]),
+            Some(Value::Text("in".into()))
+        );
+        assert_eq!(doc.get(&["all".into(), 1.into()]), None);
+        let shown = format!("{doc:?} {:?}", Key::from("secret"));
+        assert_eq!(shown, "Document { heads: 1, pending: 0 } Field(6 bytes)");
+    }
+
+    #[test]
+    fn one_change_per_edit() {
+        let mut doc = Document::new(&[1; 32]);
+        let changes = edit(&mut doc, |e| {
+            e.set(&path(&["a", "b", "c"]), Value::Int(1))?;
+            e.set(&path(&["list"]), Value::List(vec![]))?;
+            for n in 0..300 {
+                e.insert(&path(&["list"]), 0, Value::Int(n))?;
+            }
+            e.set_text(&path(&["texts", "note"]), "hello")?;
+            e.splice_text(&path(&["texts", "note"]), 5, 0, " world")?;
+            e.set(&path(&["n"]), Value::Counter(1))?;
+            e.increment(&path(&["n"]), 4)?;
+            e.delete(&["list".into(), 0.into()])
+        });
+        assert_eq!(changes.len(), 1);
+        assert_eq!(doc.text(&path(&["texts", "note"])).unwrap(), "hello world");
+        assert_eq!(doc.get(&path(&["n"])), Some(Value::Counter(5)));
+        assert_eq!(doc.get(&["list".into(), 0.into()]), Some(Value::Int(298)));
+        let info = inspect(&changes[0], Limits::default()).unwrap();
+        assert_eq!((info.actor, info.sequence), (vec![1; 32], 1));
+        assert_eq!((vec![info.hash], info.dependencies), (doc.heads(), vec![]));
+        // Nothing new, no change.
+        assert!(edit(&mut doc, |e| e.set(&path(&["a", "b", "c"]), Value::Int(1))).is_empty());
+        assert!(
+            edit(&mut doc, |e| e
+                .set_text(&path(&["texts", "note"]), "hello world"))
+            .is_empty()
+        );
+        assert!(edit(&mut doc, |_| Ok(())).is_empty());
+        assert!(edit(&mut doc, |e| e.delete(&path(&["gone", "too"]))).is_empty());
+        assert_eq!(doc.changes_since(&doc.heads()), Vec::<Vec<u8>>::new());
+        let heads = doc.heads();
+        let next = edit(&mut doc, |e| e.delete(&path(&["a"])));
+        assert_eq!(inspect(&next[0], Limits::default()).unwrap().sequence, 2);
+        assert_eq!(doc.changes_since(&heads), next);
+    }
+
+    #[test]
+    fn a_failed_edit_leaves_nothing() {
+        #[derive(Debug, PartialEq)]
+        enum Own {
+            Mine,
+            Document(DocumentError),
+        }
+        impl From<DocumentError> for Own {
+            fn from(error: DocumentError) -> Self {
+                Own::Document(error)
+            }
+        }
+        for start in [false, true] {
+            let mut doc = Document::new(&[1; 32]);
+            if start {
+                edit(&mut doc, |e| e.set(&path(&["all"]), everything()));
+            }
+            let saved = doc.save();
+            let messy = |e: &mut Edit<'_>| {
+                e.set(&path(&["all"]), everything())?;
+                e.set_text(&path(&["all", "text"]), "other")?;
+                e.insert(&path(&["all", "list"]), 1, Value::Null)?;
+                e.delete(&["all".into(), "list".into(), 0.into()])?;
+                e.increment(&path(&["all", "count"]), 3)
+            };
+            let result = doc.edit(|e| {
+                messy(e)?;
+                Err::<(), _>(Own::Mine)
+            });
+            assert_eq!(result, Err(Own::Mine));
+            assert_eq!(doc.save(), saved);
+            let result = doc.edit(|e| -> Result<(), Own> {
+                messy(e)?;
+                Ok(e.delete(&[])?)
+            });
+            assert_eq!(result, Err(Own::Document(DocumentError::EmptyPath)));
+            assert_eq!(doc.save(), saved);
+            let panicked = guard(|| {
+                doc.edit(|e| -> Result<(), Own> {
+                    messy(e)?;
+                    panic!("by the application")
+                })
+            });
+            assert!(panicked.is_none());
+            assert_eq!(doc.save(), saved);
+            // And it goes on as if nothing had been.
+            let mut twin = Document::load(&saved, &[1; 32]).unwrap();
+            assert_eq!(edit(&mut doc, |e| messy(e)), edit(&mut twin, |e| messy(e)));
+            assert_eq!(doc.value(), twin.value());
+        }
+    }
+
+    #[test]
+    fn errors_name_the_step() {
+        use DocumentError as E;
+        let mut doc = Document::new(&[1; 32]);
+        edit(&mut doc, |e| {
+            e.set(&path(&["a", "n"]), Value::Int(1))?;
+            e.set(&path(&["l"]), Value::List(vec![Value::Null]))?;
+            e.set_text(&path(&["t"]), "text")
+        });
+        let (l, t) = (path(&["l"]), path(&["t"]));
+        let null = || Value::Null;
+        let doc = &mut doc;
+        assert_eq!(refused(doc, |e| e.set(&[], null())), E::EmptyPath);
+        assert_eq!(
+            refused(doc, |e| e.set(&path(&["a", "n", "x", "y"]), null())),
+            E::WrongType { step: 1 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.set(&[0.into()], null())),
+            E::WrongType { step: 0 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.set(&path(&["l", "x"]), null())),
+            E::WrongType { step: 1 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.set(&path(&["t", "x"]), null())),
+            E::WrongType { step: 1 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.set(&["l".into(), 1.into()], null())),
+            E::OutOfRange { step: 1 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.set(&["l".into(), 1.into(), "x".into()], null())),
+            E::OutOfRange { step: 1 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.set(&["x".into(), 0.into()], null())),
+            E::NotFound { step: 0 }
+        );
+        assert_eq!(
+            refused(doc, |e| e
+                .set(&["a".into(), "x".into(), 0.into(), "y".into()], null())),
+            E::NotFound { step: 1 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.delete(&["l".into(), 5.into()])),
+            E::OutOfRange { step: 1 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.insert(&l, 2, null())),
+            E::OutOfRange { step: 1 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.insert(&t, 0, null())),
+            E::WrongType { step: 0 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.insert(&path(&["x"]), 0, null())),
+            E::NotFound { step: 0 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.splice_text(&t, 3, 2, "")),
+            E::OutOfRange { step: 1 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.splice_text(&t, 3, usize::MAX, "")),
+            E::OutOfRange { step: 1 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.splice_text(&l, 0, 0, "x")),
+            E::WrongType { step: 0 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.set_text(&path(&["a", "n"]), "x")),
+            E::WrongType { step: 1 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.increment(&path(&["a", "n"]), 1)),
+            E::WrongType { step: 1 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.increment(&path(&["a", "x"]), 1)),
+            E::NotFound { step: 1 }
+        );
+        assert_eq!(
+            refused(doc, |e| e.increment(&path(&["a", "n"]), i64::MIN)),
+            E::CounterRange
+        );
+        assert_eq!(
+            refused(doc, |e| e
+                .set(&l, Value::List(vec![Value::Counter(i64::MAX)]))),
+            E::CounterRange
+        );
+        let mut tower = Value::Null;
+        for _ in 0..MAX_DEPTH {
+            tower = Value::List(vec![tower]);
+        }
+        assert_eq!(refused(doc, |e| e.set(&l, tower.clone())), E::TooDeep);
+        let Value::List(mut tower) = tower else {
+            unreachable!("a list was made")
+        };
+        let Some(Value::List(mut tower)) = tower.pop() else {
+            unreachable!("a list was made")
+        };
+        let tower = tower.pop().unwrap();
+        edit(doc, |e| e.set(&l, tower.clone()));
+        assert_eq!(doc.get(&l), Some(tower));
+        let error = format!("{}", E::WrongType { step: 1 });
+        assert_eq!(error, "step 1 of the path leads to a value of another type");
+    }
+
+    #[test]
+    fn an_edit_too_large_for_peers_is_taken_back() {
+        let mut doc = Document::new(&[1; 32]);
+        let large = Value::Bytes(vec![7; 9 << 20]);
+        assert_eq!(
+            refused(&mut doc, |e| e.set(&path(&["x"]), large.clone())),
+            DocumentError::TooLarge
+        );
+        let first = edit(&mut doc, |e| e.set(&path(&["a"]), Value::Int(1)));
+        let heads = doc.heads();
+        let result = doc.edit(|e| e.set(&path(&["x"]), large));
+        assert_eq!(result, Err(DocumentError::TooLarge));
+        assert_eq!(doc.heads(), heads);
+        let second = edit(&mut doc, |e| e.set(&path(&["b"]), Value::Int(2)));
+        assert_eq!(inspect(&second[0], Limits::default()).unwrap().sequence, 2);
+        let mut other = Document::new(&[2; 32]);
+        other.apply(&[second, first].concat()).unwrap();
+        assert_eq!(other.value(), doc.value());
+    }
+
+    #[test]
+    fn concurrent_texts_merge() {
+        let mut a = Document::new(&[1; 32]);
+        let note = path(&["note"]);
+        let start = edit(&mut a, |e| e.set_text(&note, "The quick fox"));
+        let mut b = Document::new(&[2; 32]);
+        b.apply(&start).unwrap();
+        let left = edit(&mut a, |e| e.set_text(&note, "The quick brown fox"));
+        let right = edit(&mut b, |e| e.set_text(&note, "The quick fox jumps"));
+        a.apply(&right).unwrap();
+        b.apply(&left).unwrap();
+        assert_eq!(a.text(&note).unwrap(), "The quick brown fox jumps");
+        assert_eq!(a.value(), b.value());
+    }
+
+    #[test]
+    fn a_large_text_replaced_does_not_take_long() {
+        let mut doc = Document::new(&[1; 32]);
+        let note = path(&["note"]);
+        let one: String = (0..60_000_u32)
+            .filter_map(|n| char::from_u32(0x61 + n % 7))
+            .collect();
+        let two: String = (0..60_000_u32)
+            .filter_map(|n| char::from_u32(0x41 + n % 11))
+            .collect();
+        edit(&mut doc, |e| e.set_text(&note, &format!("start {one} end")));
+        let begun = std::time::Instant::now();
+        edit(&mut doc, |e| e.set_text(&note, &format!("start {two} end")));
+        assert_eq!(doc.text(&note).unwrap(), format!("start {two} end"));
+        edit(&mut doc, |e| {
+            e.set_text(&note, &format!("start {two} more, the end"))
+        });
+        assert!(doc.text(&note).unwrap().ends_with("more, the end"));
+        assert!(begun.elapsed().as_secs() < 60);
+    }
+
+    #[test]
+    fn scattered_edits_of_a_large_text_stay_small() {
+        let mut doc = Document::new(&[1; 32]);
+        let note = path(&["note"]);
+        let mut text: Vec<char> = (0..100_000_u32)
+            .filter_map(|n| char::from_u32(0x61 + (n * 7 + n / 13) % 26))
+            .collect();
+        edit(&mut doc, |e| {
+            e.set_text(&note, &text.iter().collect::<String>())
+        });
+        for place in 0..200 {
+            text[place * 487] = '.';
+        }
+        let text: String = text.iter().collect();
+        let change = edit(&mut doc, |e| e.set_text(&note, &text)).remove(0);
+        assert_eq!(doc.text(&note).unwrap(), text);
+        assert_eq!(Change::from_bytes(change).unwrap().len(), 400);
+    }
+
+    #[test]
+    fn nearness_is_the_number_of_edits() {
+        let chars = |text: &str| text.chars().collect::<Vec<char>>();
+        let many = |letter: char, count| vec![letter; count];
+        for (a, b) in [("", ""), ("a", ""), ("", "a"), ("abc", "xbz"), ("ab", "ba")] {
+            assert!(near(&chars(a), &chars(b)), "{a} {b}");
+        }
+        assert!(near(&many('a', MAX_EDITS / 2), &many('b', MAX_EDITS / 2)));
+        assert!(!near(
+            &many('a', MAX_EDITS / 2 + 1),
+            &many('b', MAX_EDITS / 2)
+        ));
+        assert!(!near(&[], &many('a', MAX_EDITS + 1)));
+        assert!(near(&many('a', MAX_EDITS), &[]));
+        let mixed = [many('a', 3000), many('b', 3000)].concat();
+        assert!(!near(&mixed, &many('b', 3000)));
+        assert!(near(&many('b', 3001), &many('b', 3000)));
+    }
+
+    #[test]
+    fn changes_out_of_order_wait_and_are_saved() {
+        let mut a = Document::new(&[1; 32]);
+        let mut changes = Vec::new();
+        for n in 0..4 {
+            changes.extend(edit(&mut a, |e| e.set(&path(&["n"]), Value::Int(n))));
+        }
+        let mut b = Document::new(&[2; 32]);
+        let late: Vec<_> = [&changes[2], &changes[3], &changes[3]]
+            .map(Clone::clone)
+            .to_vec();
+        let applied = b.apply(&late).unwrap();
+        assert_eq!((applied.changed, applied.pending), (false, 2));
+        assert_eq!(
+            b.missing(),
+            vec![inspect(&changes[1], Limits::default()).unwrap().hash]
+        );
+        assert!(b.heads().is_empty());
+        edit(&mut b, |e| e.set(&path(&["own"]), Value::Null));
+        let mut b = Document::load(&b.save(), &[2; 32]).unwrap();
+        assert_eq!(b.pending(), 2);
+        assert!(b.apply(&changes[..1]).unwrap().changed);
+        let applied = b.apply(&changes[1..2]).unwrap();
+        assert_eq!((applied.added, applied.pending), (3, 0));
+        assert!(!b.apply(&changes).unwrap().changed);
+        assert_eq!(b.get(&path(&["n"])), Some(Value::Int(3)));
+        assert!(b.missing().is_empty());
+        assert_eq!(
+            Document::load(&b.save(), &[3; 32]).unwrap().value(),
+            b.value()
+        );
+        let empty = Document::new(&[4; 32]).save();
+        assert_eq!(
+            Document::load(&empty, &[4; 32]).unwrap().heads(),
+            Vec::<[u8; 32]>::new()
+        );
+        for end in [0, 5, empty.len() - 1] {
+            assert!(Document::load(&empty[..end], &[4; 32]).is_err());
+        }
+    }
+
+    #[test]
+    fn two_changes_of_one_number_are_refused() {
+        let mut a = Document::new(&[1; 32]);
+        let mut twin = a.clone();
+        let first = edit(&mut a, |e| e.set(&path(&["x"]), Value::Int(1)));
+        let second = edit(&mut a, |e| e.set(&path(&["x"]), Value::Int(2)));
+        let other = edit(&mut twin, |e| e.set(&path(&["x"]), Value::Int(3)));
+        let fork = |index| Err(DocumentError::Fork { index });
+        let mut b = Document::new(&[2; 32]);
+        assert_eq!(b.apply(&[first.clone(), other.clone()].concat()), fork(1));
+        assert!(b.heads().is_empty());
+        b.apply(&first).unwrap();
+        assert_eq!(b.apply(&[second.clone(), other.clone()].concat()), fork(1));
+        assert_eq!(b.get(&path(&["x"])), Some(Value::Int(1)));
+        b.apply(&second).unwrap();
+        assert_eq!(b.apply(&other), fork(0));
+        assert_eq!(b.get(&path(&["x"])), Some(Value::Int(2)));
+        // Also against one that waits.
+        let after = edit(&mut twin, |e| e.set(&path(&["x"]), Value::Int(4)));
+        let mut c = Document::new(&[3; 32]);
+        c.apply(&second).unwrap();
+        assert_eq!(c.apply(&after), fork(0));
+        // One that waited and turns out to be a fork is dropped.
+        let mut d = Document::new(&[4; 32]);
+        d.apply(&after).unwrap();
+        let applied = d.apply(&first).unwrap();
+        assert_eq!((applied.added, applied.pending), (1, 1));
+        assert_eq!(d.apply(&other), fork(0));
+        assert_eq!(a.apply(&other), fork(0));
+    }
+
+    #[test]
+    fn damaged_changes_are_refused() {
+        let mut a = Document::new(&[1; 32]);
+        let change = edit(&mut a, |e| e.set(&path(&["x"]), Value::from("value"))).remove(0);
+        let mut b = Document::new(&[2; 32]);
+        for place in 0..change.len() {
+            let mut bad = change.clone();
+            bad[place] ^= 1;
+            assert!(b.apply(&[bad]).is_err(), "byte {place}");
+        }
+        assert_eq!(
+            b.apply(&[change.clone(), vec![]]),
+            Err(DocumentError::Chunk {
+                index: 1,
+                error: ChunkError::Truncated
+            })
+        );
+        assert_eq!(
+            b.apply(&[a.save()]),
+            Err(DocumentError::Chunk {
+                index: 0,
+                error: ChunkError::Kind(0)
+            })
+        );
+        assert!(b.heads().is_empty());
+        b.apply(&[change]).unwrap();
+    }
+
+    #[test]
+    fn documents_with_the_same_start_share_their_texts() {
+        let fields = BTreeMap::from([
+            ("note".to_owned(), Value::Text(String::new())),
+            ("tags".to_owned(), Value::List(vec![])),
+        ]);
+        let (mut a, start) = Document::with_initial(&[1; 32], &fields).unwrap();
+        let (mut b, again) = Document::with_initial(&[2; 32], &fields).unwrap();
+        assert_eq!(start, again);
+        let note = path(&["note"]);
+        let left = edit(&mut a, |e| e.set_text(&note, "one "));
+        let right = edit(&mut b, |e| e.set_text(&note, "two "));
+        a.apply(&[again, right].concat()).unwrap();
+        b.apply(&left).unwrap();
+        assert_eq!(a.value(), b.value());
+        let text = a.text(&note).unwrap();
+        assert!(text.contains("one ") && text.contains("two "));
+        let mut c = Document::new(&[3; 32]);
+        c.apply(&[left, start].concat()).unwrap();
+        assert_eq!(c.text(&note).unwrap(), "one ");
+        let (d, none) = Document::with_initial(&[1; 32], &BTreeMap::new()).unwrap();
+        assert!(none.is_empty() && d.heads().is_empty());
+    }
+
+    #[test]
+    fn a_tower_of_objects_is_no_danger() {
+        let mut hostile = Automerge::new();
+        let mut tx = hostile.transaction();
+        let mut at = ROOT;
+        for _ in 0..20_000 {
+            at = tx.put_object(&at, "x", ObjType::Map).unwrap();
+        }
+        tx.commit();
+        let change = hostile.get_last_local_change().unwrap();
+        let mut doc = Document::new(&[1; 32]);
+        doc.apply(&[change.raw_bytes().to_vec()]).unwrap();
+        assert_eq!(doc.value().depth(1000), MAX_DEPTH + 1);
+        edit(&mut doc, |e| e.set(&path(&["y"]), Value::Null));
+        let loaded = Document::load(&doc.save(), &[1; 32]).unwrap();
+        assert_eq!(loaded.value(), doc.value());
+        assert_eq!(doc.get(&vec![Key::from("x"); 1000]), None);
+    }
+
+    /// Applied or refused, a hostile change must leave a document that reads,
+    /// edits, saves and loads.
+    fn withstands(doc: &Document, hostile: Vec<Vec<u8>>) -> bool {
+        let mut doc = doc.clone();
+        let before = (doc.save(), doc.value());
+        let taken = doc.apply(&hostile);
+        if taken.is_err() {
+            assert_eq!((doc.save(), doc.value()), before);
+        }
+        edit(&mut doc, |e| e.set(&path(&["after"]), Value::Int(1)));
+        let loaded = Document::load(&doc.save(), &[9; 32]).unwrap();
+        assert_eq!(loaded.value(), doc.value());
+        assert_eq!(loaded.heads(), doc.heads());
+        taken.is_ok_and(|applied| applied.changed)
+    }
+
+    /// A document by two authors, and its last change by one of them, which
+    /// builds on the rest.
+    fn victim() -> (Document, ExpandedChange) {
+        let mut a = Document::new(&[1; 32]);
+        let start = edit(&mut a, |e| e.set(&path(&["all"]), everything()));
+        let mut b = Document::new(&[2; 32]);
+        b.apply(&start).unwrap();
+        let (note, list) = (path(&["all", "text"]), path(&["all", "list"]));
+        let more = edit(&mut b, |e| {
+            e.splice_text(&note, 2, 2, "abc")?;
+            e.insert(&list, 1, Value::from("new"))?;
+            e.increment(&path(&["all", "count"]), 2)
+        });
+        a.apply(&more).unwrap();
+        let mut c = a.fork_as(&[3; 32]);
+        let last = edit(&mut c, |e| {
+            e.splice_text(&note, 3, 1, "x")?;
+            e.insert(&list, 0, Value::Null)?;
+            e.delete(&["all".into(), "list".into(), 2.into()])?;
+            e.increment(&path(&["all", "count"]), 1)?;
+            e.set(
+                &path(&["all", "made"]),
+                Value::List(vec![Value::from(true)]),
+            )?;
+            e.set(&path(&["all", "string"]), Value::from("later"))
+        });
+        let change = Change::from_bytes(last[0].clone()).unwrap();
+        (a, ExpandedChange::from(&change))
+    }
+
+    fn bytes_of(change: ExpandedChange) -> Option<Vec<u8>> {
+        guard(|| Change::from(change).raw_bytes().to_vec())
+    }
+
+    #[test]
+    fn a_change_that_jumps_ahead_is_refused() {
+        let (doc, last) = victim();
+        assert!(withstands(&doc, vec![bytes_of(last.clone()).unwrap()]));
+        for jump in [1_u64, 1000, 4_000_000_000] {
+            let mut hostile = last.clone();
+            hostile.start_op = hostile.start_op.saturating_add(jump);
+            assert!(!withstands(&doc, vec![bytes_of(hostile).unwrap()]));
+        }
+        for sequence in [2, 3, 1000] {
+            let mut hostile = last.clone();
+            hostile.seq = sequence;
+            assert!(!withstands(&doc, vec![bytes_of(hostile).unwrap()]));
+        }
+        let mut hostile = last;
+        hostile.deps.clear();
+        assert!(!withstands(&doc, vec![bytes_of(hostile).unwrap()]));
+    }
+
+    /// How one operation of a change is made hostile.
+    fn twisted(
+        change: &mut ExpandedChange,
+        which: usize,
+        how: u8,
+        counter: u64,
+        actor: u8,
+        value: i64,
+    ) {
+        use automerge::legacy::{ElementId, Key, ObjectId, OpId, OpType};
+        let count = change.operations.len();
+        let op = &mut change.operations[which % count];
+        let id = OpId::new(counter, &ActorId::from([actor; 32]));
+        match how {
+            0 => op.obj = ObjectId::Id(id),
+            1 => op.obj = ObjectId::Root,
+            2 => op.key = Key::Seq(ElementId::Id(id)),
+            3 => op.key = Key::Seq(ElementId::Head),
+            4 => op.key = Key::Map("key".into()),
+            5 => op.pred = vec![id].into(),
+            6 => op.pred = Vec::<OpId>::new().into(),
+            7 => op.insert = !op.insert,
+            8 => op.action = OpType::Delete,
+            9 => op.action = OpType::Increment(value),
+            10 => op.action = OpType::Make(ObjType::Text),
+            11 => op.action = OpType::Make(ObjType::Table),
+            12 => op.action = OpType::Put(ScalarValue::counter(value)),
+            13 => op.action = OpType::Put(ScalarValue::Uint(value as u64)),
+            14 => op.action = OpType::MarkEnd(true),
+            15 => {
+                let again = op.clone();
+                change.operations.push(again);
+            }
+            16 => drop(change.operations.remove(which % count)),
+            17 => op.action = OpType::Make(ObjType::Map),
+            18 => {
+                let pred: Vec<OpId> = op.pred.iter().cloned().chain([id]).collect();
+                op.pred = pred.into();
+            }
+            _ => change
+                .operations
+                .swap(which % count, counter as usize % count),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 400 } else { 6000 }))]
+
+        #[test]
+        fn hostile_changes_never_spoil_a_document(
+            twists in proptest::collection::vec(
+                (any::<usize>(), 0..20_u8, 0..60_u64, 1..5_u8, any::<i64>()),
+                1..4,
+            )
+        ) {
+            let (doc, mut change) = victim();
+            for (which, how, counter, actor, value) in twists {
+                if !change.operations.is_empty() {
+                    twisted(&mut change, which, how, counter, actor, value);
+                }
+            }
+            if let Some(bytes) = bytes_of(change) {
+                withstands(&doc, vec![bytes]);
+            }
+        }
+    }
+
+    /// Why [`Document::apply`] compares what Automerge holds with what it was
+    /// given. Should this test fail with a later Automerge, less may do.
+    #[test]
+    fn automerge_alone_can_be_spoilt() {
+        let (doc, good) = victim();
+        let (mut taken, mut panicked, mut lost) = (0, 0, 0);
+        for how in 0..20 {
+            for (which, counter) in (0..6).flat_map(|w| [(w, 3), (w, 25), (w, 59)]) {
+                let mut change = good.clone();
+                twisted(&mut change, which, how, counter, 2, 5);
+                let Some(bytes) = bytes_of(change) else {
+                    continue;
+                };
+                let spoilt = guard(|| {
+                    let mut bare = doc.doc.clone();
+                    let change = Change::from_bytes(bytes.clone()).ok()?;
+                    bare.apply_changes([change]).ok()?;
+                    Some(bare.save())
+                });
+                let mut ours = doc.clone();
+                let accepted = ours.apply(std::slice::from_ref(&bytes)).is_ok();
+                match spoilt {
+                    None => panicked += 1,
+                    Some(Some(saved)) => {
+                        let loads = guard(|| Automerge::load(&saved).is_ok()).unwrap_or(false);
+                        lost += usize::from(!loads);
+                        assert!(loads || !accepted);
+                    }
+                    Some(None) => {}
+                }
+                taken += usize::from(accepted);
+            }
+        }
+        println!("taken {taken}; Automerge alone: {panicked} panics, {lost} saved and lost");
+        assert!(taken > 0 && panicked > 0 && lost > 0);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Act {
+        Set(u8, i64),
+        Text(u8, u8, String),
+        Rewrite(String),
+        Insert(u8, i64),
+        Replace(u8),
+        Delete(u8),
+        Count(i8),
+        Nest(u8),
+        Fail,
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            (0..3_u8, any::<i64>()).prop_map(|(k, v)| Act::Set(k, v)),
+            (any::<u8>(), 0..3_u8, "[a-zü😀]{0,4}").prop_map(|(a, d, t)| Act::Text(a, d, t)),
+            "[a-c ]{0,8}".prop_map(Act::Rewrite),
+            (any::<u8>(), any::<i64>()).prop_map(|(a, v)| Act::Insert(a, v)),
+            any::<u8>().prop_map(Act::Replace),
+            any::<u8>().prop_map(Act::Delete),
+            any::<i8>().prop_map(Act::Count),
+            (0..3_u8).prop_map(Act::Nest),
+            Just(Act::Fail),
+        ]
+    }
+
+    fn perform(e: &mut Edit<'_>, act: &Act) -> Outcome {
+        let (text, list) = (path(&["text"]), path(&["list"]));
+        let length = match e.get(&list) {
+            Some(Value::List(values)) => values.len(),
+            _ => 0,
+        };
+        let at = |place: &u8| -> Vec<Key> {
+            vec!["list".into(), (usize::from(*place) % length.max(1)).into()]
+        };
+        match act {
+            Act::Set(key, value) => e.set(&path(&["map", &key.to_string()]), Value::Int(*value)),
+            Act::Text(place, delete, insert) => {
+                let Some(Value::Text(now)) = e.get(&text) else {
+                    return e.set_text(&text, insert);
+                };
+                let length = now.chars().count();
+                let place = usize::from(*place) % (length + 1);
+                let delete = usize::from(*delete).min(length - place);
+                e.splice_text(&text, place, delete, insert)
+            }
+            Act::Rewrite(to) => e.set_text(&text, to),
+            Act::Insert(place, value) => e.insert(
+                &list,
+                usize::from(*place) % (length + 1),
+                Value::Int(*value),
+            ),
+            Act::Replace(place) if length > 0 => e.set(&at(place), everything()),
+            Act::Delete(place) if length > 0 => e.delete(&at(place)),
+            Act::Replace(_) | Act::Delete(_) => Ok(()),
+            Act::Count(by) => e.increment(&path(&["count"]), i64::from(*by)),
+            Act::Nest(key) => {
+                let key = key.to_string();
+                match e.get(&path(&["map", &key])) {
+                    Some(Value::Int(_)) => e.delete(&path(&["map", &key])),
+                    _ => e.set(&path(&["map", &key, "in"]), Value::from("side")),
+                }
+            }
+            Act::Fail => Err(DocumentError::Failed),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 60 } else { 500 }))]
+
+        #[test]
+        fn replicas_converge(
+            steps in proptest::collection::vec(
+                (0..3_usize, proptest::collection::vec(act(), 1..5), any::<u64>()),
+                1..25,
+            ),
+            order in any::<u64>(),
+        ) {
+            let fields = BTreeMap::from([
+                ("text".to_owned(), Value::Text("start".into())),
+                ("list".to_owned(), Value::List(vec![Value::Int(0)])),
+                ("count".to_owned(), Value::Counter(0)),
+            ]);
+            let mut docs: Vec<Document> = (1..4)
+                .map(|n| Document::with_initial(&[n; 32], &fields).unwrap().0)
+                .collect();
+            let mut all: Vec<Vec<u8>> = Vec::new();
+            for (who, acts, luck) in steps {
+                let before = docs[who].value();
+                let made = docs[who].edit(|e| acts.iter().try_for_each(|act| perform(e, act)));
+                match made {
+                    Ok(((), changes)) => {
+                        prop_assert!(changes.len() <= 1);
+                        for change in &changes {
+                            prop_assert_eq!(check_change(change, Limits::default()), Ok(()));
+                        }
+                        all.extend(changes);
+                    }
+                    Err(_) => prop_assert_eq!(docs[who].value(), before),
+                }
+                // Something arrives somewhere, perhaps too early, perhaps again.
+                if let Some(change) = all.get(luck as usize % (all.len() + 1)) {
+                    docs[luck as usize / 64 % 3].apply(std::slice::from_ref(change)).unwrap();
+                }
+            }
+            for (n, doc) in docs.iter_mut().enumerate() {
+                let mut mixed = [all.clone(), all.clone()].concat();
+                let mut luck = order ^ n as u64;
+                for i in (1..mixed.len()).rev() {
+                    luck = luck.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    mixed.swap(i, (luck >> 33) as usize % (i + 1));
+                }
+                for part in mixed.chunks(3) {
+                    doc.apply(part).unwrap();
+                }
+                if n == 1 {
+                    *doc = Document::load(&doc.save(), &[2; 32]).unwrap();
+                }
+                prop_assert_eq!(doc.pending(), 0);
+            }
+            prop_assert_eq!(docs[0].value(), docs[1].value());
+            prop_assert_eq!(docs[0].value(), docs[2].value());
+            prop_assert_eq!(docs[0].heads(), docs[1].heads());
+            prop_assert_eq!(docs[0].heads(), docs[2].heads());
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! From entries in the log to documents in the views.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Document, DocumentError, Limits, Value, inspect};
+use crate::{
+    identity::{IdentityId, KeyRing, StreamId},
+    log::{AuthorId, DocumentChange, DocumentId, Event, Time, VerifiedEntry, open_entry},
+    store::{DocumentRow, ListCursor, LogStore, StoreError, Views, ViewsWrite},
+};
+
+/// Entries and bytes of boxes folded in one transaction of the views.
+const BATCH_ENTRIES: u64 = 256;
+const BATCH_BYTES: usize = 1 << 20;
+/// The actor of a document that is only folded and shown. It never writes.
+const READER: [u8; 32] = [0; 32];
+/// Strings longer than this are not repeated in lists.
+const LISTED_CHARS: usize = 200;
+
+/// What a fold did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Folded {
+    /// Documents that changed.
+    pub documents: BTreeSet<DocumentId>,
+    /// Entries folded.
+    pub entries: u64,
+    /// Entries that did not open or held something malformed: kept in the log, not shown.
+    pub unreadable: u64,
+    /// The latest time that any of them carried.
+    pub latest: Time,
+}
+
+/// A row of a list.
+#[derive(Clone, PartialEq)]
+pub struct ListRow {
+    /// The document.
+    pub document: DocumentId,
+    /// The date it is listed by, in milliseconds since 1970.
+    pub millis: i64,
+    /// Its short top-level fields: strings, numbers, dates, flags and counters, without texts, lists and maps.
+    pub fields: serde_json::Value,
+}
+
+// The fields are a person's own words.
+impl std::fmt::Debug for ListRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ListRow({})", self.document.short())
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// Newest first.
+    pub rows: Vec<ListRow>,
+    /// Give it back for the next page; `None` after the last.
+    pub next: Option<ListCursor>,
+}
+
+/// The documents of one identity: folded from its log, kept in its views.
+pub struct Documents {
+    log: LogStore,
+    views: Views,
+    identity: IdentityId,
+}
+
+impl Documents {
+    /// Documents of `identity` in `log`, shown from `views`.
+    pub fn new(log: LogStore, views: Views, identity: IdentityId) -> Self {
+        Self { log, views, identity }
+    }
+
+    /// Closes the views.
+    pub fn close(&self) {
+        self.views.close();
+    }
+
+    /// Folds every entry that is new, with the keys of `ring`. What waited for a key that has come is folded too. Damaged views are
+    /// dropped and folded from the start.
+    pub fn fold(&self, ring: &KeyRing) -> Result<Folded, StoreError> {
+        match self.fold_once(ring) {
+            Err(StoreError::Damaged { file: "views.db", .. }) => self.fold_once(ring),
+            other => other,
+        }
+    }
+
+    fn fold_once(&self, ring: &KeyRing) -> Result<Folded, StoreError> {
+        let mut folded = Folded::default();
+        self.fold_waiting(ring, &mut folded)?;
+        let heads = self.log.read(|read| read.heads(&self.identity))?;
+        for (author, branches) in heads {
+            for branch in branches {
+                // Nothing of a log is folded twice for its branches: each begins where it parted.
+                let first = branch.base.max(1);
+                let mut cursor = self.views.with(|views| views.cursor(&author, branch.branch))?.unwrap_or(first);
+                while cursor < branch.head.seq {
+                    let batch = self.log.read(|read| {
+                        read.entries_after(&author, branch.branch, cursor, BATCH_ENTRIES, BATCH_BYTES)
+                    })?;
+                    let Some(last) = batch.last() else { break };
+                    cursor = last.position().seq;
+                    self.views.with(|views| {
+                        fold_batch(views, ring, branch.branch, &batch, &mut folded)?;
+                        views.set_cursor(&author, branch.branch, cursor)
+                    })?;
+                }
+            }
+        }
+        Ok(folded)
+    }
+
+    fn fold_waiting(&self, ring: &KeyRing, folded: &mut Folded) -> Result<(), StoreError> {
+        let awaited = self.views.with(|views| views.awaited())?;
+        for epoch in awaited.iter().filter(|epoch| ring.epoch(epoch).is_some()) {
+            self.views.with(|views| {
+                for (author, branch, seq) in views.take_waiting(epoch)? {
+                    let entries = self.log.read(|read| read.entries_after(&author, branch, seq - 1, 1, 0))?;
+                    fold_batch(views, ring, branch, &entries, folded)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A document for writing as `actor`; a new one if it is not here. With the collection it is in.
+    pub fn open(&self, document: &DocumentId, actor: &[u8; 32]) -> Result<Option<(String, Document)>, StoreError> {
+        let row = self.views.with(|views| views.document(document))?;
+        row.map(|row| Ok((row.collection, Document::load(&row.state, actor).map_err(damaged)?))).transpose()
+    }
+
+    /// A document as it is now.
+    pub fn get(&self, document: &DocumentId) -> Result<Option<Value>, StoreError> {
+        Ok(self.open(document, &READER)?.map(|(_, document)| document.value()))
+    }
+
+    /// A page of `collection` by the date in its top-level `field`, newest first.
+    pub fn list(
+        &self,
+        collection: &str,
+        field: &str,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Page, StoreError> {
+        let rows = self.views.with(|views| views.list(collection, field, after, limit))?;
+        let full = rows.len() == limit as usize;
+        let rows: Vec<ListRow> = rows
+            .into_iter()
+            .map(|(millis, document, fields)| ListRow {
+                document,
+                millis,
+                fields: serde_json::from_str(&fields).unwrap_or_default(),
+            })
+            .collect();
+        let next = rows.last().filter(|_| full).map(|row| ListCursor { millis: row.millis, document: row.document });
+        Ok(Page { rows, next })
+    }
+
+    /// Every document of a collection, by id.
+    pub fn ids(&self, collection: &str) -> Result<Vec<DocumentId>, StoreError> {
+        self.views.with(|views| views.documents(collection))
+    }
+
+    /// How many documents a collection has.
+    pub fn count(&self, collection: &str) -> Result<u64, StoreError> {
+        self.views.with(|views| views.count(collection))
+    }
+
+    /// How many entries wait for a key.
+    pub fn waiting(&self) -> Result<u64, StoreError> {
+        self.views.with(|views| views.waiting())
+    }
+
+    /// The applications' own events of a stream, in the order that every device agrees on.
+    pub fn events(&self, stream: &StreamId, ring: &KeyRing) -> Result<Vec<Event>, StoreError> {
+        let heads = self.log.read(|read| read.heads(&self.identity))?;
+        let mut events = Vec::new();
+        for (author, branches) in heads {
+            let start = self.log.read(|read| read.start(&author))?;
+            if start.is_none_or(|start| start.stream() != *stream) {
+                continue;
+            }
+            for branch in branches {
+                let mut after = branch.base.max(1);
+                loop {
+                    let batch = self.log.read(|read| {
+                        read.entries_after(&author, branch.branch, after, BATCH_ENTRIES, BATCH_BYTES)
+                    })?;
+                    let Some(last) = batch.last() else { break };
+                    after = last.position().seq;
+                    for entry in &batch {
+                        let Some(key) = ring.epoch(&entry.entry().epoch) else { continue };
+                        let at = entry.position();
+                        for content in open_entry(entry, key).unwrap_or_default() {
+                            let order = (content.time, author, at.seq, at.hash);
+                            let own = content.events.into_iter().filter(|event| matches!(event, Event::App { .. }));
+                            events.extend(own.map(|event| (order, event)));
+                        }
+                    }
+                }
+            }
+        }
+        events.sort_by_key(|(order, _)| *order);
+        Ok(events.into_iter().map(|(_, event)| event).collect())
+    }
+}
+
+fn damaged(error: DocumentError) -> StoreError {
+    StoreError::Damaged { file: "views.db", why: error.to_string() }
+}
+
+fn fold_batch(
+    views: &ViewsWrite<'_>,
+    ring: &KeyRing,
+    branch: u32,
+    entries: &[VerifiedEntry],
+    folded: &mut Folded,
+) -> Result<(), StoreError> {
+    let mut changes: BTreeMap<DocumentId, (String, Vec<Vec<u8>>)> = BTreeMap::new();
+    for entry in entries {
+        let Some(key) = ring.epoch(&entry.entry().epoch) else {
+            views.wait_for(&entry.entry().epoch, &entry.author(), branch, entry.position().seq)?;
+            continue;
+        };
+        folded.entries += 1;
+        let Ok(contents) = open_entry(entry, key) else {
+            folded.unreadable += 1;
+            continue;
+        };
+        for content in contents {
+            folded.latest = folded.latest.max(content.time);
+            for event in content.events {
+                let Event::Document(change) = event else { continue };
+                let known = changes.entry(change.document).or_insert_with(|| (change.collection.clone(), Vec::new()));
+                let own = own_changes(&entry.author(), change);
+                folded.unreadable += u64::from(own.is_none());
+                known.1.extend(own.unwrap_or_default());
+            }
+        }
+    }
+    for (id, (collection, changes)) in changes {
+        if apply(views, id, collection, changes)? {
+            folded.documents.insert(id);
+        }
+    }
+    Ok(())
+}
+
+/// The changes, if every one was made by the actor that their author log and session give: nobody writes in another's name.
+fn own_changes(author: &AuthorId, change: DocumentChange) -> Option<Vec<Vec<u8>>> {
+    let actor = DocumentChange::actor(author, &change.document, &change.session);
+    let own = |bytes: &Vec<u8>| inspect(bytes, Limits::default()).is_ok_and(|info| info.actor == actor);
+    change.changes.iter().all(own).then_some(change.changes)
+}
+
+fn apply(views: &ViewsWrite<'_>, id: DocumentId, collection: String, changes: Vec<Vec<u8>>) -> Result<bool, StoreError> {
+    let known = views.document(&id)?;
+    let (collection, mut document) = match known {
+        Some(row) => (row.collection, Document::load(&row.state, &READER).map_err(damaged)?),
+        None => (collection, Document::new(&READER)),
+    };
+    // What did not fit before may fit now.
+    let mut offered = views.take_aside(&id)?;
+    offered.extend(changes);
+    let mut changed = false;
+    loop {
+        match document.apply(&offered) {
+            Ok(applied) => {
+                changed |= applied.changed || applied.added > 0 || applied.pending > 0;
+                break;
+            }
+            Err(error) => {
+                let Some(index) = error.index() else { return Err(damaged(error)) };
+                let refused = offered.remove(index);
+                let hash = crate::crypto::Hash::plain(&refused);
+                views.set_aside(&id, &hash.0, &refused)?;
+            }
+        }
+    }
+    if !changed {
+        return Ok(false);
+    }
+    let (fields, dates) = listed(&document.value());
+    let row = DocumentRow { document: id, collection, state: document.save() };
+    views.put_document(&row, &fields, &dates)?;
+    Ok(true)
+}
+
+/// What lists need of a document: its short fields as JSON, and its dates.
+fn listed(value: &Value) -> (String, Vec<(String, i64)>) {
+    let mut fields = serde_json::Map::new();
+    let mut dates = Vec::new();
+    if let Value::Map(map) = value {
+        for (name, value) in map {
+            match value {
+                Value::Text(_) | Value::List(_) | Value::Map(_) | Value::Bytes(_) => continue,
+                Value::String(text) if text.chars().count() > LISTED_CHARS => continue,
+                Value::Date(millis) => dates.push((name.clone(), *millis)),
+                _ => {}
+            }
+            fields.insert(name.clone(), value.to_json());
+        }
+    }
+    (serde_json::Value::Object(fields).to_string(), dates)
+}

@@ -1,0 +1,81 @@
+//! Who a person is: the DID, the signed log of operations behind it, and the keys that follow from it.
+//!
+//! Everything here is a pure function of the log and of what the caller passes in. Every device and peer that has the same
+//! commits computes the same [`State`], and an orderer can delay or reorder operations but never forge one.
+
+mod commit;
+mod did;
+mod keyring;
+mod link;
+mod operation;
+mod recovery;
+mod state;
+
+pub use commit::{Commit, CommitCore};
+pub use did::{did, did_document, parse_did};
+pub use keyring::{KeyRing, Stream};
+pub use link::{LinkProof, LinkRole, Ticket, TicketError, short_number};
+pub use operation::{
+    Body, Keys, MAX_OPERATION, MAX_SERVICES, OpNonce, Operation, OperationCore, Proposer, RecoveryKeys, SealedPart,
+    WrappedKey, add_device, add_peer, change_orderers, consent, genesis, streams,
+};
+pub use recovery::RecoverySecret;
+pub use state::{Device, Peer, State, Verdict, VoidReason};
+
+use crate::crypto::{CborError, CryptoError, bytes_id};
+
+bytes_id!(
+    /// An identity: the BLAKE3 hash of its genesis, which its DID spells as a CID.
+    IdentityId,
+    32
+);
+bytes_id!(
+    /// A stream: 32 random bytes.
+    StreamId,
+    32
+);
+bytes_id!(
+    /// A stream's epoch: a commitment to its key.
+    EpochId,
+    32
+);
+
+/// Why a commit or an operation is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// The bytes are not what the format says.
+    #[error("the identity log holds bytes of a wrong form: {0}")]
+    Malformed(#[from] CborError),
+    /// A signature or a sealed part is not right.
+    #[error("the identity log does not verify: {0}")]
+    Crypto(#[from] CryptoError),
+    /// A commit does not fit where it stands.
+    #[error("commit {index} does not fit: {what}")]
+    BadCommit {
+        /// The index the commit claims.
+        index: u64,
+        /// Which field is wrong.
+        what: &'static str,
+    },
+    /// Two different commits signed for one place: an orderer told two stories.
+    #[error("commit {index} exists in two versions: an orderer equivocates")]
+    Equivocation {
+        /// The place.
+        index: u64,
+    },
+    /// An operation of another identity.
+    #[error("the operation belongs to another identity")]
+    OtherIdentity,
+    /// An operation larger than [`MAX_OPERATION`].
+    #[error("the operation has {size} bytes, more than {MAX_OPERATION}")]
+    TooLarge {
+        /// Its size in bytes.
+        size: usize,
+    },
+    /// An operation of a kind this version does not know: it must be updated before it can follow the identity.
+    #[error("the identity log holds an operation of a kind this version does not know: update needed")]
+    UpdateNeeded,
+    /// The operation has no effect where it would stand.
+    #[error("the operation has no effect: {0}")]
+    Void(VoidReason),
+}

@@ -1,0 +1,203 @@
+//! Tickets, and the short number that two screens compare (docs/formats.md, section 5, Linking).
+
+use data_encoding::BASE32_NOPAD;
+use serde::{Deserialize, Serialize};
+
+use super::Keys;
+use crate::crypto::{Hash, PublicKey, decode_canonical, encode, hash, keyed_proof};
+
+/// What the side that speaks is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkRole {
+    /// A device of the identity.
+    Member,
+    /// A device that wants to join.
+    NewDevice,
+    /// A cloud peer.
+    CloudPeer,
+}
+
+impl LinkRole {
+    /// The byte on the wire.
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Member => 0,
+            Self::NewDevice => 1,
+            Self::CloudPeer => 2,
+        }
+    }
+
+    /// The role of a byte.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Member, Self::NewDevice, Self::CloudPeer]
+            .into_iter()
+            .find(|role| role.byte() == byte)
+    }
+}
+
+/// A `rhizome:` code: where to find a device or cloud peer, and a one-time secret that lets the reader link to it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// What shows it.
+    pub role: LinkRole,
+    /// The endpoint to dial.
+    pub endpoint: PublicKey,
+    /// Where it is: `host:port` or a relay's URL.
+    pub addresses: Vec<String>,
+    /// Good for one link.
+    pub secret: [u8; 16],
+    /// Seconds since 1970.
+    pub expires: u64,
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ticket({:?}, {:?})", self.role, self.addresses)
+    }
+}
+
+/// Why a code cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TicketError {
+    /// Not a code at all.
+    #[error("this is not a Rhizome code: one begins with \"rhizome:\"")]
+    NotATicket,
+    /// Letters are missing or wrong.
+    #[error("the code is damaged: copy or scan all of it again")]
+    Damaged,
+    /// Made by a newer version.
+    #[error("the code is of a newer version: update this app")]
+    NewerVersion,
+    /// Its time is over.
+    #[error("the code has expired: ask for a new one")]
+    Expired,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireTicket(
+    u8,
+    u8,
+    PublicKey,
+    Vec<String>,
+    #[serde(with = "serde_bytes")] [u8; 16],
+    u64,
+);
+
+impl Ticket {
+    /// Reads a code as typed or scanned; white space around it and letter case do not matter.
+    pub fn parse(text: &str) -> Result<Self, TicketError> {
+        let code = text.trim().to_ascii_lowercase();
+        let code = code
+            .strip_prefix("rhizome:")
+            .ok_or(TicketError::NotATicket)?
+            .to_ascii_uppercase();
+        let bytes = BASE32_NOPAD.decode(code.as_bytes()).map_err(|_| TicketError::Damaged)?;
+        let (core, check) = bytes.split_last_chunk::<4>().ok_or(TicketError::Damaged)?;
+        if hash("ticket", &[core]).0[..4] != check[..] {
+            return Err(TicketError::Damaged);
+        }
+        let WireTicket(version, role, endpoint, addresses, secret, expires) =
+            decode_canonical(core).map_err(|_| TicketError::NewerVersion)?;
+        let role = LinkRole::from_byte(role)
+            .filter(|_| version == 1)
+            .ok_or(TicketError::NewerVersion)?;
+        Ok(Self {
+            role,
+            endpoint,
+            addresses,
+            secret,
+            expires,
+        })
+    }
+
+    /// As [`Ticket::parse`], at `now` (seconds since 1970).
+    pub fn parse_at(text: &str, now: u64) -> Result<Self, TicketError> {
+        let ticket = Self::parse(text)?;
+        if ticket.expires <= now {
+            Err(TicketError::Expired)
+        } else {
+            Ok(ticket)
+        }
+    }
+}
+
+impl std::fmt::Display for Ticket {
+    /// The code itself. It carries the secret: show it to the one who is to scan it, write it into no log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let core = encode(&WireTicket(
+            1,
+            self.role.byte(),
+            self.endpoint,
+            self.addresses.clone(),
+            self.secret,
+            self.expires,
+        ));
+        let check = hash("ticket", &[&core]);
+        let code = BASE32_NOPAD
+            .encode(&[&core[..], &check.0[..4]].concat())
+            .to_ascii_lowercase();
+        write!(f, "rhizome:{code}")
+    }
+}
+
+/// What the dialler shows first: that it knows the secret, and a promise of a nonce that it can no longer change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkProof {
+    /// H("link commitment", nonce).
+    pub commitment: Hash,
+    /// Keyed by the secret, over role, keys and commitment.
+    pub proof: Hash,
+}
+
+impl LinkProof {
+    /// What the dialler sends.
+    pub fn make(secret: &[u8; 16], role: LinkRole, keys: &Keys, nonce: &[u8; 32]) -> Self {
+        let commitment = hash("link commitment", &[nonce]);
+        Self {
+            commitment,
+            proof: Hash(*prove(secret, role, keys, &commitment).as_bytes()),
+        }
+    }
+
+    /// Whether the dialler knows `secret`. Takes the same time whatever it sent.
+    pub fn proves(&self, secret: &[u8; 16], role: LinkRole, keys: &Keys) -> bool {
+        prove(secret, role, keys, &self.commitment) == blake3::Hash::from_bytes(self.proof.0)
+    }
+
+    /// Whether `nonce` is the one that was promised.
+    pub fn reveals(&self, nonce: &[u8; 32]) -> bool {
+        hash("link commitment", &[nonce]) == self.commitment
+    }
+}
+
+fn prove(secret: &[u8; 16], role: LinkRole, keys: &Keys, commitment: &Hash) -> blake3::Hash {
+    keyed_proof(
+        "link",
+        secret,
+        &[&[role.byte()], &keys.0.0, &keys.1.0, &keys.2.0, &commitment.0],
+    )
+}
+
+/// The six digits that both screens show. The dialler committed to its nonce before it saw the other's, so neither side can
+/// search for keys that give a wanted number.
+pub fn short_number(
+    secret: &[u8; 16],
+    commitment: &Hash,
+    dialler: (&[u8; 32], &Keys),
+    shower: (&[u8; 32], &Keys),
+) -> String {
+    let keys = |keys: &Keys| [keys.0.0, keys.1.0, keys.2.0].concat();
+    let digest = hash(
+        "short number",
+        &[
+            secret,
+            &commitment.0,
+            dialler.0,
+            shower.0,
+            &keys(dialler.1),
+            &keys(shower.1),
+        ],
+    );
+    let first = u64::from_be_bytes(digest.0[..8].try_into().expect("8 of 32 bytes"));
+    format!("{:06}", first % 1_000_000)
+}

@@ -1,0 +1,288 @@
+//! Entries: one link of an author log, a batch of events in sealed sections, signed once (docs/formats.md, section 4).
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use zeroize::Zeroizing;
+
+use super::{AuthorId, Content, Event, LogError, Time};
+use crate::{
+    crypto::{Hash, NONCE_LEN, PublicKey, Random, SealKey, Signature, SigningKey, TAG_LEN, encode, hash, padme},
+    identity::EpochId,
+};
+
+/// The most bytes that the boxes of one entry may have together.
+pub const MAX_ENTRY: usize = 1 << 20;
+/// The most sections that one entry may have.
+pub const MAX_SECTIONS: usize = 256;
+
+const LENGTH_PREFIX: usize = 4;
+
+/// A place in an author log: right after the start, `{seq: 1, hash: author id}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Counts up by one.
+    pub seq: u64,
+    /// The hash of the header there.
+    pub hash: Hash,
+}
+
+impl Position {
+    /// Right after the start of `author`.
+    pub fn start(author: &AuthorId) -> Self {
+        Self {
+            seq: 1,
+            hash: Hash(author.0),
+        }
+    }
+}
+
+/// A part of an entry, sealed on its own.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Section {
+    /// Nonce, ciphertext and tag.
+    Box(Vec<u8>),
+    /// Erased: its hash stays, so that the chain still verifies.
+    Erased(Hash),
+}
+
+impl Section {
+    fn hash(&self) -> Hash {
+        match self {
+            Self::Box(bytes) => hash("section", &[bytes]),
+            Self::Erased(hash) => *hash,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Box(bytes) => bytes.len(),
+            Self::Erased(_) => 0,
+        }
+    }
+}
+
+impl std::fmt::Debug for Section {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Box(bytes) => write!(f, "Box({} bytes)", bytes.len()),
+            Self::Erased(hash) => write!(f, "Erased({})", hash.short()),
+        }
+    }
+}
+
+impl Serialize for Section {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Box(bytes) => s.serialize_bytes(bytes),
+            Self::Erased(hash) => (hash,).serialize(s),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Section {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Section;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a box or [hash]")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Section, E> {
+                Ok(Section::Box(bytes.to_vec()))
+            }
+
+            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Section, E> {
+                Ok(Section::Box(bytes))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Section, A::Error> {
+                let hash = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                match seq.next_element::<de::IgnoredAny>()? {
+                    None => Ok(Section::Erased(hash)),
+                    Some(_) => Err(de::Error::invalid_length(2, &self)),
+                }
+            }
+        }
+        d.deserialize_any(Visitor)
+    }
+}
+
+/// An entry as stored or received: what it claims is not checked yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The epoch its sections are sealed under.
+    pub epoch: EpochId,
+    /// The newest commit the device knew, when that changed.
+    pub head: Option<Hash>,
+    /// Its sections.
+    pub sections: Vec<Section>,
+    /// By the device, over the header's hash.
+    pub signature: Signature,
+}
+
+impl Entry {
+    /// The header's hash, if the entry stood after `link` as number `seq` of `author`.
+    pub fn hash(&self, author: &AuthorId, seq: u64, link: &Hash) -> Hash {
+        let sections: Vec<Hash> = self.sections.iter().map(Section::hash).collect();
+        hash(
+            "entry",
+            &[&encode(&(1u8, author, seq, link, self.epoch, sections, self.head))],
+        )
+    }
+
+    /// Checks the limits of section 4.
+    pub(super) fn check_size(&self) -> Result<(), LogError> {
+        let size = self.size();
+        let sections = self.sections.len();
+        let too_small = |section: &Section| matches!(section, Section::Box(bytes) if bytes.len() < NONCE_LEN + TAG_LEN + LENGTH_PREFIX);
+        if size > MAX_ENTRY || sections == 0 || sections > MAX_SECTIONS || self.sections.iter().any(too_small) {
+            return Err(LogError::TooLarge { size, sections });
+        }
+        Ok(())
+    }
+
+    /// Bytes of all boxes.
+    pub fn size(&self) -> usize {
+        self.sections.iter().map(Section::len).sum()
+    }
+
+    /// Checks the signature over the header's `hash`.
+    pub(super) fn verify(&self, device: &PublicKey, hash: &Hash) -> Result<(), LogError> {
+        Ok(device.verify("entry", &hash.0, &self.signature)?)
+    }
+}
+
+/// An entry whose place, links and author are checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedEntry {
+    author: AuthorId,
+    position: Position,
+    entry: Entry,
+}
+
+impl VerifiedEntry {
+    /// For entries that were just made, or that stand on a chain whose end was verified.
+    pub(super) fn vouch(author: AuthorId, position: Position, entry: Entry) -> Self {
+        Self {
+            author,
+            position,
+            entry,
+        }
+    }
+
+    /// For entries that were verified before they were stored.
+    pub(crate) fn from_store(author: AuthorId, position: Position, entry: Entry) -> Self {
+        Self::vouch(author, position, entry)
+    }
+
+    /// The author log.
+    pub fn author(&self) -> AuthorId {
+        self.author
+    }
+
+    /// Its seq and hash.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The entry itself.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+}
+
+fn section_aad(author: &AuthorId, seq: u64, epoch: &EpochId, number: usize) -> Vec<u8> {
+    encode(&(1u8, author, seq, epoch, number as u64))
+}
+
+/// What the device that writes knows of its author log.
+pub struct Writer<'a> {
+    /// Signs.
+    pub signing: &'a SigningKey,
+    /// The author log.
+    pub author: AuthorId,
+    /// Its head.
+    pub after: Position,
+    /// The epoch to seal under.
+    pub epoch: EpochId,
+    /// Its key.
+    pub key: &'a SealKey,
+    /// The newest commit known, if the author log has not named it yet.
+    pub head: Option<Hash>,
+}
+
+/// Seals `sections` of events into the next entry of an author log.
+///
+/// # Errors
+/// [`LogError::TooLarge`] if they do not fit into one entry: nothing is made.
+pub fn make_entry(
+    random: &mut dyn Random,
+    writer: &Writer<'_>,
+    time: Time,
+    sections: &[Vec<Event>],
+) -> Result<VerifiedEntry, LogError> {
+    let seq = writer.after.seq + 1;
+    let overhead = NONCE_LEN + LENGTH_PREFIX + TAG_LEN;
+    let contents: Vec<Zeroizing<Vec<u8>>> = sections
+        .iter()
+        .map(|events| Zeroizing::new(Content::encode(time, events)))
+        .collect();
+    let bare: usize = contents.iter().map(|content| content.len() + overhead).sum();
+    let total = padme(bare);
+    if total > MAX_ENTRY || contents.is_empty() || contents.len() > MAX_SECTIONS {
+        return Err(LogError::TooLarge {
+            size: total,
+            sections: contents.len(),
+        });
+    }
+    let last = contents.len() - 1;
+    let seal = |(number, content): (usize, &Zeroizing<Vec<u8>>)| {
+        let padding = if number == last { total - bare } else { 0 };
+        let mut plain = Zeroizing::new(Vec::with_capacity(LENGTH_PREFIX + content.len() + padding));
+        plain.extend_from_slice(&u32::try_from(content.len()).expect("below MAX_ENTRY").to_be_bytes());
+        plain.extend_from_slice(content);
+        plain.resize(LENGTH_PREFIX + content.len() + padding, 0);
+        Section::Box(
+            writer
+                .key
+                .seal(random, &section_aad(&writer.author, seq, &writer.epoch, number), &plain),
+        )
+    };
+    let sections = contents.iter().enumerate().map(seal).collect();
+    let mut entry = Entry {
+        epoch: writer.epoch,
+        head: writer.head,
+        sections,
+        signature: Signature([0; 64]),
+    };
+    let hash = entry.hash(&writer.author, seq, &writer.after.hash);
+    entry.signature = writer.signing.sign("entry", &hash.0);
+    Ok(VerifiedEntry::vouch(writer.author, Position { seq, hash }, entry))
+}
+
+/// Opens every section that was not erased.
+///
+/// # Errors
+/// [`LogError::Crypto`] if a box does not open under `key`, [`LogError::Malformed`] if what it holds is not a content.
+pub fn open_entry(entry: &VerifiedEntry, key: &SealKey) -> Result<Vec<Content>, LogError> {
+    let malformed = LogError::Malformed(crate::crypto::CborError::Malformed);
+    let boxes = entry
+        .entry
+        .sections
+        .iter()
+        .enumerate()
+        .filter_map(|(number, section)| match section {
+            Section::Box(sealed) => Some((number, sealed)),
+            Section::Erased(_) => None,
+        });
+    boxes
+        .map(|(number, sealed)| {
+            let aad = section_aad(&entry.author, entry.position.seq, &entry.entry.epoch, number);
+            let plain = key.open(&aad, sealed)?;
+            let (len, rest) = plain.split_first_chunk::<LENGTH_PREFIX>().ok_or(malformed.clone())?;
+            let content = rest.get(..u32::from_be_bytes(*len) as usize).ok_or(malformed.clone())?;
+            Content::decode(content)
+        })
+        .collect()
+}

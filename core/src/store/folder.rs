@@ -1,0 +1,115 @@
+//! A pod's folder: its lock, and the small file that names the device secret.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use crate::crypto::{SecretId, hex};
+
+/// `pod.json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderFile {
+    /// The name under which the platform keeps the device secret.
+    pub secret: SecretId,
+    /// The device secret, wrapped for the recovery key.
+    pub recovery: Option<Vec<u8>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Json {
+    format: u32,
+    secret: String,
+    recovery: Option<String>,
+}
+
+/// A folder that this process alone has open. The lock ends with the process, however it dies.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+fn cannot(file: &str, error: &io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull => StoreError::DiskFull,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
+        _ => StoreError::CannotOpen { file: file.to_owned(), why: error.kind().to_string() },
+    }
+}
+
+impl Folder {
+    /// Whether there is a pod or cloud peer in `path` already.
+    pub fn is_used(path: &Path) -> bool {
+        path.join("pod.json").exists() || path.join("log.db").exists()
+    }
+
+    /// Makes the folder if `create`, and takes its lock.
+    pub fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
+        let name = || path.file_name().map_or_else(|| "the folder".to_owned(), |name| name.to_string_lossy().into_owned());
+        if create {
+            std::fs::create_dir_all(path).map_err(|error| cannot(&name(), &error))?;
+        }
+        let lock = OpenOptions::new()
+            .create(create)
+            .truncate(false)
+            .write(true)
+            .open(path.join("lock"))
+            .map_err(|error| cannot("lock", &error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
+            Err(TryLockError::Error(error)) => Err(cannot("lock", &error)),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads `pod.json`; `None` if there is none.
+    pub fn read(&self) -> Result<Option<FolderFile>, StoreError> {
+        let text = match std::fs::read(self.path.join("pod.json")) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(cannot("pod.json", &error)),
+        };
+        let damaged = |why: &str| StoreError::Damaged { file: "pod.json", why: why.to_owned() };
+        let json: Json = serde_json::from_slice(&text).map_err(|_| damaged("it is not what we wrote"))?;
+        if json.format != 1 {
+            return Err(StoreError::NewerSchema { file: "pod.json", found: json.format.into(), known: 1 });
+        }
+        let unhex = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| damaged("not hexadecimal"));
+        let secret = SecretId::from_slice(&unhex(&json.secret)?).ok_or_else(|| damaged("the secret's id has a wrong length"))?;
+        let recovery = json.recovery.as_deref().map(unhex).transpose()?;
+        Ok(Some(FolderFile { secret, recovery }))
+    }
+
+    /// Writes `pod.json`: all of it or nothing, durable when it returns.
+    pub fn write(&self, file: &FolderFile) -> Result<(), StoreError> {
+        let json = Json { format: 1, secret: hex(&file.secret.0), recovery: file.recovery.as_deref().map(hex) };
+        let text = serde_json::to_vec_pretty(&json).expect("strings and a number are JSON");
+        write_durably(&self.path, "pod.json", &text).map_err(|error| cannot("pod.json", &error))
+    }
+}
+
+/// Writes a file so that a crash leaves the old one or the new one, whole.
+pub(super) fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = dir.join(format!("{name}.new"));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, dir.join(name))?;
+    // The rename itself is durable once the folder is.
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+}

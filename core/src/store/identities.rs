@@ -1,0 +1,168 @@
+//! Identity logs in `log.db`: commits in their order, operations by id, quotas.
+
+use rusqlite::OptionalExtension;
+
+use super::{
+    AppendError, Read, StoreError, Write,
+    database::{bytes, int, uint},
+    entries::AuthorRow,
+};
+use crate::{
+    crypto::Hash,
+    identity::{Commit, IdentityId, Operation},
+    log::VerifiedEntry,
+};
+
+/// What an identity may use here at the most. `None`: no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quota {
+    /// Bytes of sealed sections.
+    pub bytes: Option<u64>,
+    /// Entries.
+    pub entries: Option<u64>,
+}
+
+/// What an identity uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Bytes of sealed sections.
+    pub bytes: u64,
+    /// Entries.
+    pub entries: u64,
+}
+
+/// An identity's log as it was stored: verified then, parsed again now.
+#[derive(Debug, Clone, Default)]
+pub struct StoredIdentity {
+    /// Commits and their operations, by index.
+    pub ordered: Vec<(Commit, Operation)>,
+    /// Operations without a commit.
+    pub pending: Vec<Operation>,
+}
+
+impl Read<'_> {
+    /// The identities with anything here.
+    pub fn identities(&self) -> Result<Vec<IdentityId>, StoreError> {
+        let mut statement = self.conn.prepare_cached("SELECT identity FROM identities ORDER BY id")?;
+        let rows = statement.query_map([], |row| Ok(IdentityId(bytes(row, 0)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The log of an identity.
+    pub fn identity_log(&self, identity: &IdentityId) -> Result<StoredIdentity, StoreError> {
+        let damaged = |error: crate::identity::IdentityError| StoreError::Damaged {
+            file: "log.db",
+            why: error.to_string(),
+        };
+        let mut statement = self.conn.prepare_cached(
+            "SELECT c.bytes, o.bytes FROM identities i JOIN commits c ON c.identity = i.id
+             JOIN operations o ON o.identity = i.id AND o.commit_index = c.idx WHERE i.identity = ?1 ORDER BY c.idx",
+        )?;
+        let rows = statement.query_map([identity.0], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+        let mut log = StoredIdentity::default();
+        for row in rows {
+            let (commit, operation) = row?;
+            log.ordered
+                .push((Commit::decode(&commit).map_err(damaged)?, Operation::decode(&operation).map_err(damaged)?));
+        }
+        let mut statement = self.conn.prepare_cached(
+            "SELECT o.bytes FROM identities i JOIN operations o ON o.identity = i.id
+             WHERE i.identity = ?1 AND o.commit_index IS NULL ORDER BY o.id",
+        )?;
+        let rows = statement.query_map([identity.0], |row| row.get::<_, Vec<u8>>(0))?;
+        for row in rows {
+            log.pending.push(Operation::decode(&row?).map_err(damaged)?);
+        }
+        Ok(log)
+    }
+
+    /// What an identity may use and uses; `None` if it is not known here.
+    pub fn quota(&self, identity: &IdentityId) -> Result<Option<(Quota, Usage)>, StoreError> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT quota_bytes, quota_entries, used_bytes, used_entries FROM identities WHERE identity = ?1",
+        )?;
+        let found = statement.query_row([identity.0], |row| {
+            let quota = Quota { bytes: row.get::<_, Option<i64>>(0)?.map(uint), entries: row.get::<_, Option<i64>>(1)?.map(uint) };
+            Ok((quota, Usage { bytes: uint(row.get(2)?), entries: uint(row.get(3)?) }))
+        });
+        Ok(found.optional()?)
+    }
+}
+
+impl Write<'_> {
+    /// Adds the next commit and its operation.
+    pub fn put_commit(&self, identity: &IdentityId, commit: &Commit, operation: &Operation) -> Result<(), StoreError> {
+        let row = self.identity_row(identity)?;
+        let index = int(commit.core().index);
+        self.conn
+            .prepare_cached("INSERT INTO commits (identity, idx, hash, bytes) VALUES (?1, ?2, ?3, ?4)")?
+            .execute((row, index, commit.hash().0, commit.encode()))?;
+        self.conn
+            .prepare_cached(
+                "REPLACE INTO operations (identity, id, bytes, commit_index, proposer) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute((row, operation.id().0, operation.encode(), index, operation.core().proposer.0))?;
+        Ok(())
+    }
+
+    /// Adds an operation that waits for its commit. One that is known already stays as it is.
+    pub fn put_pending(&self, identity: &IdentityId, operation: &Operation) -> Result<(), StoreError> {
+        let row = self.identity_row(identity)?;
+        self.conn
+            .prepare_cached("INSERT OR IGNORE INTO operations (identity, id, bytes, proposer) VALUES (?1, ?2, ?3, ?4)")?
+            .execute((row, operation.id().0, operation.encode(), operation.core().proposer.0))?;
+        Ok(())
+    }
+
+    /// Forgets a pending operation that can have no effect any more.
+    pub fn drop_pending(&self, identity: &IdentityId, operation: &Hash) -> Result<(), StoreError> {
+        let row = self.identity_row(identity)?;
+        self.conn
+            .prepare_cached("DELETE FROM operations WHERE identity = ?1 AND id = ?2 AND commit_index IS NULL")?
+            .execute((row, operation.0))?;
+        Ok(())
+    }
+
+    /// Sets what an identity may use.
+    pub fn set_quota(&self, identity: &IdentityId, quota: Quota) -> Result<(), StoreError> {
+        let row = self.identity_row(identity)?;
+        self.conn
+            .prepare_cached("UPDATE identities SET quota_bytes = ?2, quota_entries = ?3 WHERE id = ?1")?
+            .execute((row, quota.bytes.map(int), quota.entries.map(int)))?;
+        Ok(())
+    }
+
+    /// Counts entries against their owner's quota; refuses them when `limited` and there is no room.
+    pub(super) fn count(&self, author: &AuthorRow, entries: &[VerifiedEntry], limited: bool) -> Result<(), AppendError> {
+        let bytes: u64 = entries.iter().map(|entry| entry.entry().size() as u64).sum();
+        let count = entries.len() as u64;
+        let mut statement = self.conn.prepare_cached(
+            "UPDATE identities SET used_bytes = used_bytes + ?2, used_entries = used_entries + ?3
+             WHERE id = (SELECT identity FROM authors WHERE id = ?1)
+             RETURNING used_bytes, used_entries, quota_bytes, quota_entries",
+        )?;
+        let (used_bytes, used_entries, quota_bytes, quota_entries): (i64, i64, Option<i64>, Option<i64>) = statement
+            .query_row((author.id, int(bytes), int(count)), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
+            .map_err(StoreError::from)?;
+        if limited {
+            if let Some(limit) = quota_bytes.filter(|limit| used_bytes > *limit) {
+                return Err(AppendError::Quota { unit: "bytes", limit: uint(limit) });
+            }
+            if let Some(limit) = quota_entries.filter(|limit| used_entries > *limit) {
+                return Err(AppendError::Quota { unit: "entries", limit: uint(limit) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes whose device secret this database was made with, or checks that it is the same.
+    pub fn check_secret(&self, value: &[u8; 32]) -> Result<(), StoreError> {
+        match self.meta("secret_check")? {
+            None => self.set_meta("secret_check", value),
+            Some(found) if found == value => Ok(()),
+            Some(_) => Err(StoreError::WrongKey { file: "log.db" }),
+        }
+    }
+}

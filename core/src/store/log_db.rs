@@ -1,0 +1,221 @@
+//! `log.db`: opened with settings that make an acknowledged write durable, or not opened at all.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::broadcast;
+
+use super::{Read, Reply, StoreError, Write, database::bytes, writer::Writer};
+use crate::{crypto::Random, identity::IdentityId, log::StoreId};
+
+const FILE: &str = "log.db";
+const APPLICATION_ID: i64 = 0x7268_7a31;
+/// One file for each schema; the number of the last is `user_version`.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+/// More readers than this wait for each other: a phone has few cores, and each keeps a page cache.
+const READERS: usize = 4;
+
+/// What the store tells whoever listens: something of this identity is new.
+pub type Change = IdentityId;
+
+/// The truth: entries, identity logs, receipts. Cheap to clone; the last clone closes it.
+#[derive(Clone)]
+pub struct LogStore(Arc<Inner>);
+
+struct Inner {
+    path: Option<PathBuf>,
+    writer: Writer,
+    readers: Mutex<Vec<Connection>>,
+    closed: std::sync::atomic::AtomicBool,
+    store_id: StoreId,
+    changes: broadcast::Sender<Change>,
+}
+
+impl LogStore {
+    /// Opens `dir/log.db`; makes it if `create`.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged, of a newer schema, or whose settings would not be durable is an error, and is left as it is.
+    pub fn open(dir: &Path, create: bool, random: &mut dyn Random) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        if !create && !path.exists() {
+            return Err(StoreError::Damaged { file: FILE, why: "it is missing".to_owned() });
+        }
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if create {
+            flags |= OpenFlags::SQLITE_OPEN_CREATE;
+        }
+        let conn = Connection::open_with_flags(&path, flags)?;
+        configure(&conn)?;
+        require_durable(&conn)?;
+        migrate(&conn)?;
+        let store_id = mint_store_id(&conn, random)?;
+        Ok(Self::new(Some(path), Writer::thread(conn)?, store_id))
+    }
+
+    /// A store in memory: the same tables and code, nothing on a disk. For simulations.
+    pub fn in_memory(random: &mut dyn Random) -> Result<Self, StoreError> {
+        let conn = Connection::open_in_memory()?;
+        migrate(&conn)?;
+        let store_id = mint_store_id(&conn, random)?;
+        Ok(Self::new(None, Writer::Inline(Mutex::new(Some(conn))), store_id))
+    }
+
+    fn new(path: Option<PathBuf>, writer: Writer, store_id: StoreId) -> Self {
+        let (changes, _) = broadcast::channel(256);
+        let readers = Mutex::new(Vec::new());
+        Self(Arc::new(Inner { path, writer, readers, closed: false.into(), store_id, changes }))
+    }
+
+    /// Names this database: another one after a wipe.
+    pub fn store_id(&self) -> StoreId {
+        self.0.store_id
+    }
+
+    /// Runs `job` in a transaction; the reply comes when it is durable.
+    pub fn write<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Write<'_>) -> Result<R, StoreError> + Send + 'static,
+    ) -> Reply<R> {
+        self.0.writer.submit(job)
+    }
+
+    /// Runs `job` on a connection for reading. May wait for the disk: not for a thread that draws a screen.
+    pub fn read<R>(&self, job: impl FnOnce(&Read<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
+        if self.0.closed.load(std::sync::atomic::Ordering::Acquire) {
+            return Err(StoreError::Closed);
+        }
+        if let Writer::Inline(conn) = &self.0.writer {
+            let conn = conn.lock().expect("no job panics while it holds the lock");
+            return job(&Read { conn: conn.as_ref().ok_or(StoreError::Closed)? });
+        }
+        let pooled = self.0.readers.lock().expect("no job panics while it holds the lock").pop();
+        let conn = match pooled {
+            Some(conn) => conn,
+            None => self.open_reader()?,
+        };
+        let result = job(&Read { conn: &conn });
+        let mut readers = self.0.readers.lock().expect("no job panics while it holds the lock");
+        if readers.len() < READERS && !self.0.closed.load(std::sync::atomic::Ordering::Acquire) {
+            readers.push(conn);
+        }
+        result
+    }
+
+    fn open_reader(&self) -> Result<Connection, StoreError> {
+        let path = self.0.path.as_ref().ok_or(StoreError::Closed)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(path, flags)?;
+        conn.busy_timeout(std::time::Duration::from_secs(5))?;
+        Ok(conn)
+    }
+
+    /// Tells listeners that something of `identity` is new.
+    pub fn announce(&self, identity: IdentityId) {
+        // An error only says that nobody listens.
+        let _ = self.0.changes.send(identity);
+    }
+
+    /// Listens. A listener that was slow gets `Lagged`, which means: look at everything.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.0.changes.subscribe()
+    }
+
+    /// Finishes what was submitted and closes every connection, and with them every file and lock. Later calls answer `Closed`.
+    pub fn close(&self) {
+        self.0.closed.store(true, std::sync::atomic::Ordering::Release);
+        // Readers first: the last connection to close folds the write-ahead log back and removes it.
+        self.0.readers.lock().expect("no job panics while it holds the lock").clear();
+        self.0.writer.close();
+    }
+
+    /// SQLite's own check of every page and index, for tests and for a person who asks. Slow.
+    pub fn integrity_check(&self) -> Result<(), StoreError> {
+        let answer: String = self.read(|read| Ok(read.conn.query_row("PRAGMA integrity_check", [], |row| row.get(0))?))?;
+        if answer == "ok" { Ok(()) } else { Err(StoreError::Damaged { file: FILE, why: answer }) }
+    }
+}
+
+impl std::fmt::Debug for LogStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LogStore({})", self.0.store_id.short())
+    }
+}
+
+fn configure(conn: &Connection) -> Result<(), StoreError> {
+    conn.busy_timeout(std::time::Duration::from_secs(5))?;
+    conn.pragma_update(None, "journal_mode", "wal")?;
+    conn.pragma_update(None, "synchronous", "full")?;
+    // On Apple a plain fsync leaves data in the drive's cache; elsewhere these do nothing.
+    conn.pragma_update(None, "fullfsync", true)?;
+    conn.pragma_update(None, "checkpoint_fullfsync", true)?;
+    conn.pragma_update(None, "temp_store", "memory")?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+/// Asks SQLite what it really does, since a setting that was not taken says nothing.
+fn require_durable(conn: &Connection) -> Result<(), StoreError> {
+    let expect = |setting: &'static str, wanted: &str| {
+        let found: String = conn.query_row(&format!("PRAGMA {setting}"), [], |row| {
+            row.get_ref(0).map(|value| match value {
+                rusqlite::types::ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+                _ => String::new(),
+            })
+        })?;
+        if found == wanted { Ok(()) } else { Err(StoreError::NotDurable { setting, found }) }
+    };
+    expect("journal_mode", "wal")?;
+    expect("synchronous", "2")?;
+    expect("fullfsync", "1")?;
+    expect("checkpoint_fullfsync", "1")
+}
+
+fn migrate(conn: &Connection) -> Result<(), StoreError> {
+    let pragma = |name: &str| conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables > 0 && application != APPLICATION_ID {
+        return Err(StoreError::Damaged { file: FILE, why: "it is a database of another program".to_owned() });
+    }
+    let known = MIGRATIONS.len() as i64;
+    if version > known {
+        return Err(StoreError::NewerSchema { file: FILE, found: version, known });
+    }
+    for (number, sql) in (1i64..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
+        conn.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {sql}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT"
+        ))?;
+    }
+    Ok(())
+}
+
+fn mint_store_id(conn: &Connection, random: &mut dyn Random) -> Result<StoreId, StoreError> {
+    let fresh: [u8; 16] = random.bytes();
+    conn.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('store_id', ?1)", [fresh])?;
+    let id = conn.query_row("SELECT value FROM meta WHERE key = 'store_id'", [], |row| bytes(row, 0))?;
+    Ok(StoreId(id))
+}
+
+impl Read<'_> {
+    /// A value kept under a name.
+    pub fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        use rusqlite::OptionalExtension;
+        let mut statement = self.conn.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+        Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+    }
+}
+
+impl Write<'_> {
+    /// Keeps a value under a name.
+    pub fn set_meta(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        let mut statement = self.conn.prepare_cached("REPLACE INTO meta (key, value) VALUES (?1, ?2)")?;
+        statement.execute((key, value))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,352 @@
+//! `views.db`: documents and lists, folded from the log. Every page is sealed (docs/decisions/0003-sealed-views.md); when a page
+//! does not open, the file is dropped and folded again.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use rhizome_sqlite as _; // Without this line the program does not link.
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
+
+use super::{
+    StoreError,
+    database::{bytes, int, uint},
+};
+use crate::{
+    crypto::Zeroizing,
+    identity::EpochId,
+    log::{AuthorId, DocumentId},
+};
+
+const FILE: &str = "views.db";
+/// "Rhzv": marks the file as ours, and makes a new one have its first page.
+const APPLICATION_ID: i64 = 0x5268_7a76;
+/// Another number here drops the file and folds it again.
+const SCHEMA: i64 = 1;
+
+const TABLES: &str = "
+    CREATE TABLE cursors (
+        author BLOB NOT NULL, branch INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (author, branch)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE waiting (
+        epoch BLOB NOT NULL, author BLOB NOT NULL, branch INTEGER NOT NULL, seq INTEGER NOT NULL,
+        PRIMARY KEY (epoch, author, branch, seq)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE documents (
+        document BLOB PRIMARY KEY, collection TEXT NOT NULL, state BLOB NOT NULL, fields TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE aside (
+        document BLOB NOT NULL, hash BLOB NOT NULL, change BLOB NOT NULL, PRIMARY KEY (document, hash)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE dates (
+        collection TEXT NOT NULL, field TEXT NOT NULL, millis INTEGER NOT NULL, document BLOB NOT NULL,
+        PRIMARY KEY (collection, field, millis, document)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX dates_of_document ON dates (document);
+";
+
+/// What can be rebuilt from the log. One connection: every write is short, and what is read often is in memory above.
+pub struct Views {
+    path: Option<PathBuf>,
+    key: Zeroizing<[u8; 32]>,
+    conn: Mutex<Option<Connection>>,
+}
+
+/// A document as the views hold it.
+pub struct DocumentRow {
+    /// The document.
+    pub document: DocumentId,
+    /// The collection it belongs to.
+    pub collection: String,
+    /// The saved document.
+    pub state: Vec<u8>,
+}
+
+/// Where a page of a list ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListCursor {
+    /// The date of its last row, in milliseconds since 1970.
+    pub millis: i64,
+    /// The document of its last row.
+    pub document: DocumentId,
+}
+
+/// Reads and writes inside one transaction of the views.
+pub struct ViewsWrite<'a>(&'a Connection);
+
+impl Views {
+    /// Opens `dir/views.db`, or makes it. A file that is damaged, or of another schema, is dropped and made anew: the log has all
+    /// of it. To be called only after the log opened under the same device secret, since a wrong key and a damaged first page look alike.
+    pub fn open(dir: &Path, key: Zeroizing<[u8; 32]>) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        let conn = match open(&path, &key) {
+            Err(StoreError::Damaged { .. }) => {
+                remove(&path)?;
+                open(&path, &key)?
+            }
+            other => other?,
+        };
+        Ok(Self { path: Some(path), key, conn: Mutex::new(Some(conn)) })
+    }
+
+    /// Views in memory, for simulations.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let conn = Connection::open_in_memory().map_err(|error| of(&error))?;
+        conn.execute_batch(TABLES).map_err(|error| of(&error))?;
+        Ok(Self { path: None, key: Zeroizing::new([0; 32]), conn: Mutex::new(Some(conn)) })
+    }
+
+    /// Runs `job` in a transaction, all of it or nothing. If a page turns out to be damaged, the file is dropped and made anew and
+    /// [`StoreError::Damaged`] returned: fold again, then ask again.
+    pub fn with<R>(&self, job: impl FnOnce(&ViewsWrite<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
+        let mut guard = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
+        let conn = guard.as_ref().ok_or(StoreError::Closed)?;
+        let result = transaction(conn, job);
+        if let (Err(StoreError::Damaged { .. }), Some(path)) = (&result, &self.path) {
+            tracing::warn!("views.db is damaged: it is dropped and folded again from the log");
+            *guard = None;
+            remove(path)?;
+            *guard = Some(open(path, &self.key)?);
+        }
+        result
+    }
+
+    /// Closes the file. Later calls answer `Closed`.
+    pub fn close(&self) {
+        *self.conn.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+fn transaction<R>(conn: &Connection, job: impl FnOnce(&ViewsWrite<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
+    conn.execute_batch("BEGIN IMMEDIATE").map_err(|error| of(&error))?;
+    let result = job(&ViewsWrite(conn)).and_then(|value| {
+        conn.execute_batch("COMMIT").map_err(|error| of(&error))?;
+        Ok(value)
+    });
+    if result.is_err() && !conn.is_autocommit() {
+        // The error that matters is the first one.
+        let _ = conn.execute_batch("ROLLBACK");
+    }
+    result
+}
+
+fn of(error: &rusqlite::Error) -> StoreError {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) if failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ => {
+            StoreError::Damaged { file: FILE, why: error.to_string() }
+        }
+        other => StoreError::of(FILE, other),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::remove_file(&name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::CannotOpen { file: FILE.to_owned(), why: error.kind().to_string() });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn open(path: &Path, key: &[u8; 32]) -> Result<Connection, StoreError> {
+    let conn = open_sealed(path, key).map_err(|error| of(&error))?;
+    let version: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|error| of(&error))?;
+    if version == 0 {
+        conn.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES}; PRAGMA user_version = {SCHEMA}; COMMIT"))
+            .map_err(|error| of(&error))?;
+    } else if version != SCHEMA {
+        return Err(StoreError::Damaged { file: FILE, why: format!("schema {version}") });
+    }
+    Ok(conn)
+}
+
+fn refused(why: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_AUTH), Some(format!("views.db is not sealed: {why}")))
+}
+
+/// Opens a database whose pages are sealed, and makes sure that they are before the first byte is written.
+fn open_sealed(path: &Path, key: &[u8; 32]) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    // Stock SQLite ignores a pragma that it does not know and answers with no row.
+    let cipher: String = conn
+        .query_row("PRAGMA cipher = 'chacha20'", [], |row| row.get(0))
+        .map_err(|_| refused("this SQLite has no ciphers"))?;
+    if cipher != "chacha20" {
+        return Err(refused("another cipher was taken"));
+    }
+    // SQLite zeroes what it frees: the text of the key, opened pages.
+    conn.execute_batch("PRAGMA memory_security = FILL")?;
+    // A raw key: it is derived already, and needs no stretching.
+    let key = Zeroizing::new(crate::crypto::hex(key));
+    conn.execute_batch(&Zeroizing::new(format!("PRAGMA key = 'raw:{}'", *key)))?;
+    // Reads the schema: a wrong key, an open file or a damaged first page ends here as NotADatabase.
+    let salt: Option<String> = conn.query_row("SELECT sqlite3mc_codec_data('cipher_salt')", [], |row| row.get(0))?;
+    if salt.is_none_or(|salt| salt.len() != 32) {
+        return Err(refused("no cipher on the connection"));
+    }
+    let id: i64 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+    if pages == 0 {
+        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+    } else if id != APPLICATION_ID {
+        return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_NOTADB), None));
+    }
+    // Asked through SQLite: a file handle of our own would drop SQLite's locks when it closes.
+    let bare = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    match bare.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)) {
+        Err(rusqlite::Error::SqliteFailure(failure, _)) if failure.code == ErrorCode::NotADatabase => {}
+        _ => return Err(refused("the file opens without the key")),
+    }
+    drop(bare);
+    // NORMAL: after a power cut the last folds may be missing, and are folded again from the log.
+    conn.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
+         PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -4096;",
+    )?;
+    Ok(conn)
+}
+
+impl ViewsWrite<'_> {
+    fn statement(&self, sql: &str) -> Result<rusqlite::CachedStatement<'_>, StoreError> {
+        self.0.prepare_cached(sql).map_err(|error| of(&error))
+    }
+
+    fn run(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
+        self.statement(sql)?.execute(values).map_err(|error| of(&error))
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        values: impl rusqlite::Params,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.statement(sql)?;
+        let rows = statement.query_map(values, read).map_err(|error| of(&error))?;
+        rows.collect::<Result<_, _>>().map_err(|error| of(&error))
+    }
+
+    /// Up to which entry of a branch everything is folded.
+    pub fn cursor(&self, author: &AuthorId, branch: u32) -> Result<Option<u64>, StoreError> {
+        let mut statement = self.statement("SELECT seq FROM cursors WHERE author = ?1 AND branch = ?2")?;
+        let seq = statement.query_row((author.0, branch), |row| row.get::<_, i64>(0)).optional();
+        Ok(seq.map_err(|error| of(&error))?.map(uint))
+    }
+
+    /// Moves that cursor.
+    pub fn set_cursor(&self, author: &AuthorId, branch: u32, seq: u64) -> Result<(), StoreError> {
+        self.run("REPLACE INTO cursors (author, branch, seq) VALUES (?1, ?2, ?3)", (author.0, branch, int(seq)))?;
+        Ok(())
+    }
+
+    /// Notes an entry whose epoch key has not arrived.
+    pub fn wait_for(&self, epoch: &EpochId, author: &AuthorId, branch: u32, seq: u64) -> Result<(), StoreError> {
+        self.run(
+            "INSERT OR IGNORE INTO waiting (epoch, author, branch, seq) VALUES (?1, ?2, ?3, ?4)",
+            (epoch.0, author.0, branch, int(seq)),
+        )?;
+        Ok(())
+    }
+
+    /// Epochs that entries wait for.
+    pub fn awaited(&self) -> Result<Vec<EpochId>, StoreError> {
+        self.rows("SELECT DISTINCT epoch FROM waiting", [], |row| Ok(EpochId(bytes(row, 0)?)))
+    }
+
+    /// Takes the entries that wait for `epoch`, in order.
+    pub fn take_waiting(&self, epoch: &EpochId) -> Result<Vec<(AuthorId, u32, u64)>, StoreError> {
+        let entries = self.rows(
+            "SELECT author, branch, seq FROM waiting WHERE epoch = ?1 ORDER BY author, branch, seq",
+            [epoch.0],
+            |row| Ok((AuthorId(bytes(row, 0)?), row.get(1)?, uint(row.get(2)?))),
+        )?;
+        self.run("DELETE FROM waiting WHERE epoch = ?1", [epoch.0])?;
+        Ok(entries)
+    }
+
+    /// How many entries wait for a key.
+    pub fn waiting(&self) -> Result<u64, StoreError> {
+        let mut statement = self.statement("SELECT count(*) FROM waiting")?;
+        statement.query_row([], |row| row.get::<_, i64>(0)).map(uint).map_err(|error| of(&error))
+    }
+
+    /// A document.
+    pub fn document(&self, document: &DocumentId) -> Result<Option<DocumentRow>, StoreError> {
+        let mut statement = self.statement("SELECT collection, state FROM documents WHERE document = ?1")?;
+        let found = statement.query_row([document.0], |row| {
+            Ok(DocumentRow { document: *document, collection: row.get(0)?, state: row.get(1)? })
+        });
+        found.optional().map_err(|error| of(&error))
+    }
+
+    /// Keeps a document: its saved state, its short fields as JSON, its dates.
+    pub fn put_document(&self, row: &DocumentRow, fields: &str, dates: &[(String, i64)]) -> Result<(), StoreError> {
+        self.run(
+            "REPLACE INTO documents (document, collection, state, fields) VALUES (?1, ?2, ?3, ?4)",
+            (row.document.0, &row.collection, &row.state, fields),
+        )?;
+        self.run("DELETE FROM dates WHERE document = ?1", [row.document.0])?;
+        for (field, millis) in dates {
+            self.run(
+                "INSERT INTO dates (collection, field, millis, document) VALUES (?1, ?2, ?3, ?4)",
+                (&row.collection, field, millis, row.document.0),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// A page of a collection by a date field, newest first: date, document, short fields as JSON.
+    pub fn list(
+        &self,
+        collection: &str,
+        field: &str,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<(i64, DocumentId, String)>, StoreError> {
+        let after = after.unwrap_or(ListCursor { millis: i64::MAX, document: DocumentId([0xff; 16]) });
+        self.rows(
+            "SELECT i.millis, i.document, d.fields FROM dates i JOIN documents d ON d.document = i.document
+             WHERE i.collection = ?1 AND i.field = ?2 AND (i.millis, i.document) < (?3, ?4)
+             ORDER BY i.millis DESC, i.document DESC LIMIT ?5",
+            (collection, field, after.millis, after.document.0, limit),
+            |row| Ok((row.get(0)?, DocumentId(bytes(row, 1)?), row.get(2)?)),
+        )
+    }
+
+    /// How many documents a collection has.
+    pub fn count(&self, collection: &str) -> Result<u64, StoreError> {
+        let mut statement = self.statement("SELECT count(*) FROM documents WHERE collection = ?1")?;
+        statement.query_row([collection], |row| row.get::<_, i64>(0)).map(uint).map_err(|error| of(&error))
+    }
+
+    /// Every document of a collection, by id.
+    pub fn documents(&self, collection: &str) -> Result<Vec<DocumentId>, StoreError> {
+        self.rows("SELECT document FROM documents WHERE collection = ?1 ORDER BY document", [collection], |row| {
+            Ok(DocumentId(bytes(row, 0)?))
+        })
+    }
+
+    /// Sets a change aside that a document did not take: a later one may make it fit.
+    pub fn set_aside(&self, document: &DocumentId, hash: &[u8; 32], change: &[u8]) -> Result<(), StoreError> {
+        self.run(
+            "INSERT OR IGNORE INTO aside (document, hash, change) VALUES (?1, ?2, ?3)",
+            (document.0, hash, change),
+        )?;
+        Ok(())
+    }
+
+    /// Takes what was set aside of a document.
+    pub fn take_aside(&self, document: &DocumentId) -> Result<Vec<Vec<u8>>, StoreError> {
+        let changes =
+            self.rows("SELECT change FROM aside WHERE document = ?1 ORDER BY hash", [document.0], |row| row.get(0))?;
+        self.run("DELETE FROM aside WHERE document = ?1", [document.0])?;
+        Ok(changes)
+    }
+}

@@ -1,0 +1,135 @@
+//! One writer with group commit: jobs that wait together become durable together, with one flush of the disk.
+
+use std::{
+    sync::{
+        Mutex,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::JoinHandle,
+};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::{StoreError, Write};
+
+/// How many waiting jobs one commit may gather. Bounds the time that the first of them waits.
+const GROUP: usize = 256;
+
+type Deliver = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Job = Box<dyn FnOnce(&Write<'_>) -> Deliver + Send>;
+
+/// The answer to a write, there when the write is durable.
+pub struct Reply<R>(oneshot::Receiver<Result<R, StoreError>>);
+
+impl<R> Reply<R> {
+    /// Waits in an async task.
+    pub async fn durable(self) -> Result<R, StoreError> {
+        self.0.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Waits in a thread that may block.
+    pub fn wait(self) -> Result<R, StoreError> {
+        self.0.blocking_recv().unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+pub(super) enum Writer {
+    /// A thread of its own: the ordinary case.
+    Thread { jobs: Mutex<Option<Sender<Job>>>, thread: Mutex<Option<JoinHandle<()>>> },
+    /// The caller's thread: for databases in memory, where a simulation wants the same order every time.
+    Inline(Mutex<Option<Connection>>),
+}
+
+impl Writer {
+    pub(super) fn thread(conn: Connection) -> Result<Self, StoreError> {
+        let (jobs, queue) = channel();
+        let thread = std::thread::Builder::new()
+            .name("rhizome-store".to_owned())
+            .spawn(move || run(&conn, &queue))
+            .map_err(|error| StoreError::Disk(error.to_string()))?;
+        Ok(Self::Thread { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Runs `job` in a transaction. An error of the job's rolls back what it wrote, and only that.
+    pub(super) fn submit<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Write<'_>) -> Result<R, StoreError> + Send + 'static,
+    ) -> Reply<R> {
+        let (answer, reply) = oneshot::channel();
+        let job: Job = Box::new(move |write| {
+            let result = in_savepoint(write, job);
+            Box::new(move |committed| {
+                // Nobody may wait any more: the write happened all the same.
+                let _ = answer.send(committed.and(result));
+            })
+        });
+        match self {
+            Self::Thread { jobs, .. } => {
+                if let Some(jobs) = &*jobs.lock().expect("no job panics while it holds the lock") {
+                    // If the thread is gone the job is dropped, and the reply says `Closed`.
+                    let _ = jobs.send(job);
+                }
+            }
+            Self::Inline(conn) => {
+                if let Some(conn) = &*conn.lock().expect("no job panics while it holds the lock") {
+                    commit_group(conn, vec![job]);
+                }
+            }
+        }
+        Reply(reply)
+    }
+
+    /// Finishes what was submitted and closes the connection. Later writes answer `Closed`.
+    pub(super) fn close(&self) {
+        match self {
+            Self::Thread { jobs, thread } => {
+                drop(jobs.lock().expect("no job panics while it holds the lock").take());
+                let thread = thread.lock().expect("no job panics while it holds the lock").take();
+                if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+                    let _ = thread.join();
+                }
+            }
+            Self::Inline(conn) => drop(conn.lock().expect("no job panics while it holds the lock").take()),
+        }
+    }
+}
+
+fn run(conn: &Connection, queue: &Receiver<Job>) {
+    while let Ok(first) = queue.recv() {
+        let group = std::iter::once(first).chain(queue.try_iter().take(GROUP - 1)).collect();
+        commit_group(conn, group);
+    }
+}
+
+/// Runs every job of the group in one transaction, and answers them after its commit.
+fn commit_group(conn: &Connection, group: Vec<Job>) {
+    let mut answers: Vec<Deliver> = Vec::with_capacity(group.len());
+    let committed = begin(conn).and_then(|()| {
+        let write = Write::new(conn);
+        answers.extend(group.into_iter().map(|job| job(&write)));
+        conn.execute_batch("COMMIT").map_err(|error| StoreError::of("log.db", &error))
+    });
+    if committed.is_err() && !conn.is_autocommit() {
+        // SQLite rolls back by itself on most errors; on the others we do.
+        let _ = conn.execute_batch("ROLLBACK");
+    }
+    for answer in answers {
+        answer(committed.clone());
+    }
+}
+
+fn begin(conn: &Connection) -> Result<(), StoreError> {
+    conn.execute_batch("BEGIN IMMEDIATE").map_err(|error| StoreError::of("log.db", &error))
+}
+
+fn in_savepoint<R>(
+    write: &Write<'_>,
+    job: impl FnOnce(&Write<'_>) -> Result<R, StoreError>,
+) -> Result<R, StoreError> {
+    write.conn.execute_batch("SAVEPOINT job")?;
+    let result = job(write);
+    let end = if result.is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
+    write.conn.execute_batch(end)?;
+    result
+}

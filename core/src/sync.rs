@@ -1,0 +1,13 @@
+//! The protocol: two replicas of an identity compare what they hold and send each other what is missing.
+//!
+//! [`Session`] is a state machine: messages in, messages out. It waits for no socket and reads no clock, so a test can run
+//! ten devices over a lossy network in one thread from a seed. [`Replica`] is what a session compares and changes: one
+//! identity's log and entries in a store, with every check that stands between a peer's bytes and the disk.
+
+mod message;
+mod replica;
+mod session;
+
+pub use message::{ByeReason, MAX_FRAME, Message, MessageError, RefuseReason};
+pub use replica::{Known, Limits, Refusal, Replica, ReplicaError, WallClock};
+pub use session::{Outcome, Session, SessionError};

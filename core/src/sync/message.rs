@@ -1,0 +1,348 @@
+//! Messages and their bytes (docs/formats.md, section 5).
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::{
+    crypto::{Hash, Signature, decode, encode},
+    identity::{IdentityId, Keys},
+    log::{AuthorId, Item, LogError, Range, StoreId},
+};
+
+/// The most bytes that a frame may have after its length.
+pub const MAX_FRAME: usize = 2 * 1024 * 1024;
+
+/// Bytes that are not a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Not of the form its kind has.
+    #[error("a message of kind {0} has a wrong form")]
+    Malformed(u8),
+    /// No message has this kind.
+    #[error("there is no message of kind {0}")]
+    UnknownKind(u8),
+    /// A frame without a byte in it.
+    #[error("an empty frame")]
+    Empty,
+}
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name {
+            $($(#[$vdoc])* $variant,)*
+        }
+
+        impl $name {
+            /// Its word on the wire.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            fn read(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)* _ => None }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+reasons!(
+    /// Why a range or an operation was not taken.
+    RefuseReason {
+        /// No operation knows the author.
+        UnknownAuthor = "unknown-author",
+        /// The sender is not of the identity.
+        NotAMember = "not-a-member",
+        /// The identity's bytes are used up.
+        QuotaBytes = "quota-bytes",
+        /// The identity's entries are used up.
+        QuotaEntries = "quota-entries",
+        /// Too much at once.
+        Rate = "rate",
+        /// The author log forked more often than is kept.
+        TooManyBranches = "too-many-branches",
+        /// It does not verify.
+        Invalid = "invalid",
+        /// Not now: the author's operation waits for its commit.
+        Retry = "retry",
+        /// An operation of a kind the receiver does not know.
+        UpdateNeeded = "update-needed",
+    }
+);
+
+reasons!(
+    /// Why a session ends.
+    ByeReason {
+        /// All is said.
+        Done = "done",
+        /// The sender's time is over.
+        Deadline = "deadline",
+        /// The sender's bytes are used up.
+        Budget = "budget",
+        /// The sender shuts down.
+        ShuttingDown = "shutting-down",
+        /// The receiver does not know the identity.
+        UnknownIdentity = "unknown-identity",
+        /// The endpoint is not of the identity.
+        NotAMember = "not-a-member",
+        /// Too many connections.
+        Busy = "busy",
+        /// The other side broke the protocol.
+        Invalid = "invalid",
+    }
+);
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Opens a session.
+    Hello {
+        /// Whose logs.
+        identity: IdentityId,
+        /// Over all that the sender holds.
+        digest: Hash,
+        /// The sender's database.
+        store: StoreId,
+        /// Operations that prove the sender's membership if it is not ordered yet.
+        proofs: Vec<Vec<u8>>,
+    },
+    /// What the sender holds.
+    State {
+        /// How many commits.
+        count: u64,
+        /// The hash of the last.
+        head: Option<Hash>,
+        /// Ids of pending operations.
+        pending: Vec<Hash>,
+        /// Branches.
+        items: Vec<Item>,
+        /// Whether another State follows.
+        more: bool,
+    },
+    /// Operations without a commit.
+    Operations(Vec<Vec<u8>>),
+    /// Commits with their operations, consecutive.
+    Commits(Vec<(Vec<u8>, Vec<u8>)>),
+    /// Entries.
+    Range(Box<Range>),
+    /// What the sender now holds on disk.
+    Receipts(Vec<Vec<u8>>),
+    /// What the sender did not take.
+    Refused {
+        /// Of which author log; `None` for operations.
+        author: Option<AuthorId>,
+        /// Why.
+        reason: RefuseReason,
+        /// For quotas, the limit.
+        limit: u64,
+    },
+    /// Points that the sender holds of an author log: send what lies beyond the newest that you hold.
+    Locate {
+        /// The author log.
+        author: AuthorId,
+        /// Newest first.
+        points: Vec<(u64, Hash)>,
+    },
+    /// Nothing to send now, after this many messages of the other side.
+    Synced(u64),
+    /// The session ends.
+    Bye(ByeReason),
+    /// Receipts of the receiver's that its State contradicts.
+    Loss(Vec<Vec<u8>>),
+    /// Linking: the dialler's role, keys and promise.
+    LinkBegin {
+        /// See `LinkRole`.
+        role: u8,
+        /// The dialler's public keys.
+        keys: Keys,
+        /// H("link commitment", nonce).
+        commitment: Hash,
+        /// That it knows the ticket's secret.
+        proof: Hash,
+    },
+    /// Linking: the shower's role, keys and nonce.
+    LinkReply {
+        /// See `LinkRole`.
+        role: u8,
+        /// The shower's public keys.
+        keys: Keys,
+        /// 32 random bytes.
+        nonce: Hash,
+    },
+    /// Linking: the dialler's nonce.
+    LinkReveal(Hash),
+    /// Linking: the identity that the newcomer may join, after its log.
+    LinkOffer(IdentityId),
+    /// Linking: the newcomer wants to.
+    LinkConsent(Signature),
+    /// Linking: the operation that adds it, sent before.
+    LinkWelcome(Hash),
+    /// Linking failed.
+    LinkRefused(String),
+    /// Linking: the newcomer stored what it needs.
+    LinkDone,
+}
+
+const VERSION: u64 = 1;
+
+fn buffers(list: &[Vec<u8>]) -> Vec<ByteBuf> {
+    list.iter().cloned().map(ByteBuf::from).collect()
+}
+
+fn vectors(list: Vec<ByteBuf>) -> Vec<Vec<u8>> {
+    list.into_iter().map(ByteBuf::into_vec).collect()
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireHello(u64, u64, IdentityId, Hash, StoreId, Vec<ByteBuf>);
+#[derive(Serialize, Deserialize)]
+struct WireState(u64, Option<Hash>, Vec<Hash>, Vec<Item>, bool);
+#[derive(Serialize, Deserialize)]
+struct WireRefused(Option<AuthorId>, String, u64);
+
+impl Message {
+    /// Its kind byte.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Hello { .. } => 0,
+            Self::State { .. } => 1,
+            Self::Operations(_) => 2,
+            Self::Commits(_) => 3,
+            Self::Range(_) => 4,
+            Self::Receipts(_) => 5,
+            Self::Refused { .. } => 6,
+            Self::Locate { .. } => 7,
+            Self::Synced(_) => 8,
+            Self::Bye(_) => 9,
+            Self::Loss(_) => 10,
+            Self::LinkBegin { .. } => 32,
+            Self::LinkReply { .. } => 33,
+            Self::LinkReveal(_) => 34,
+            Self::LinkOffer(_) => 35,
+            Self::LinkConsent(_) => 36,
+            Self::LinkWelcome(_) => 37,
+            Self::LinkRefused(_) => 38,
+            Self::LinkDone => 39,
+        }
+    }
+
+    /// A whole frame: length, kind, body.
+    pub fn to_frame(&self) -> Vec<u8> {
+        let body = self.body();
+        let length = u32::try_from(body.len() + 1).expect("messages are far below 4 GiB");
+        [&length.to_be_bytes()[..], &[self.kind()], &body].concat()
+    }
+
+    fn body(&self) -> Vec<u8> {
+        match self {
+            Self::Hello { identity, digest, store, proofs } => {
+                encode(&WireHello(VERSION, 0, *identity, *digest, *store, buffers(proofs)))
+            }
+            Self::State { count, head, pending, items, more } => {
+                encode(&WireState(*count, *head, pending.clone(), items.clone(), *more))
+            }
+            Self::Operations(list) | Self::Receipts(list) | Self::Loss(list) => encode(&(buffers(list),)),
+            Self::Commits(list) => {
+                let pairs: Vec<(ByteBuf, ByteBuf)> =
+                    list.iter().map(|(a, b)| (ByteBuf::from(a.clone()), ByteBuf::from(b.clone()))).collect();
+                encode(&(pairs,))
+            }
+            Self::Range(range) => range.encode(),
+            Self::Refused { author, reason, limit } => {
+                encode(&WireRefused(*author, reason.as_str().to_owned(), *limit))
+            }
+            Self::Locate { author, points } => encode(&(author, points)),
+            Self::Synced(received) => encode(&(received,)),
+            Self::Bye(reason) => encode(&(reason.as_str(),)),
+            Self::LinkBegin { role, keys, commitment, proof } => encode(&(role, keys, commitment, proof)),
+            Self::LinkReply { role, keys, nonce } => encode(&(role, keys, nonce)),
+            Self::LinkReveal(hash) | Self::LinkWelcome(hash) => encode(&(hash,)),
+            Self::LinkOffer(identity) => encode(&(identity,)),
+            Self::LinkConsent(signature) => encode(&(signature,)),
+            Self::LinkRefused(reason) => encode(&(reason,)),
+            Self::LinkDone => encode::<[u8; 0]>(&[]),
+        }
+    }
+
+    /// Reads what stands in a frame after its length.
+    pub fn decode(frame: &[u8]) -> Result<Self, MessageError> {
+        let (&kind, body) = frame.split_first().ok_or(MessageError::Empty)?;
+        Self::decode_body(kind, body)
+            .map_err(|error| if matches!(error, MessageError::UnknownKind(_)) { error } else { MessageError::Malformed(kind) })
+    }
+
+    fn decode_body(kind: u8, body: &[u8]) -> Result<Self, MessageError> {
+        Ok(match kind {
+            0 => {
+                let WireHello(version, _, identity, digest, store, proofs) = decode(body)?;
+                if version != VERSION {
+                    return Err(MessageError::Malformed(kind));
+                }
+                Self::Hello { identity, digest, store, proofs: vectors(proofs) }
+            }
+            1 => {
+                let WireState(count, head, pending, items, more) = decode(body)?;
+                Self::State { count, head, pending, items, more }
+            }
+            2 => Self::Operations(vectors(decode::<(Vec<ByteBuf>,)>(body)?.0)),
+            3 => {
+                let (pairs,): (Vec<(ByteBuf, ByteBuf)>,) = decode(body)?;
+                Self::Commits(pairs.into_iter().map(|(a, b)| (a.into_vec(), b.into_vec())).collect())
+            }
+            4 => Self::Range(Box::new(Range::decode(body)?)),
+            5 => Self::Receipts(vectors(decode::<(Vec<ByteBuf>,)>(body)?.0)),
+            6 => {
+                let WireRefused(author, reason, limit) = decode(body)?;
+                let reason = RefuseReason::read(&reason).ok_or(MessageError::Malformed(kind))?;
+                Self::Refused { author, reason, limit }
+            }
+            7 => {
+                let (author, points) = decode(body)?;
+                Self::Locate { author, points }
+            }
+            8 => Self::Synced(decode::<(u64,)>(body)?.0),
+            9 => {
+                let (reason,): (String,) = decode(body)?;
+                Self::Bye(ByeReason::read(&reason).ok_or(MessageError::Malformed(kind))?)
+            }
+            10 => Self::Loss(vectors(decode::<(Vec<ByteBuf>,)>(body)?.0)),
+            32 => {
+                let (role, keys, commitment, proof) = decode(body)?;
+                Self::LinkBegin { role, keys, commitment, proof }
+            }
+            33 => {
+                let (role, keys, nonce) = decode(body)?;
+                Self::LinkReply { role, keys, nonce }
+            }
+            34 => Self::LinkReveal(decode::<(Hash,)>(body)?.0),
+            35 => Self::LinkOffer(decode::<(IdentityId,)>(body)?.0),
+            36 => Self::LinkConsent(decode::<(Signature,)>(body)?.0),
+            37 => Self::LinkWelcome(decode::<(Hash,)>(body)?.0),
+            38 => Self::LinkRefused(decode::<(String,)>(body)?.0),
+            39 => {
+                let [] = decode::<[u8; 0]>(body)?;
+                Self::LinkDone
+            }
+            _ => return Err(MessageError::UnknownKind(kind)),
+        })
+    }
+}
+
+impl From<crate::crypto::CborError> for MessageError {
+    fn from(_: crate::crypto::CborError) -> Self {
+        Self::Malformed(0)
+    }
+}
+
+impl From<LogError> for MessageError {
+    fn from(_: LogError) -> Self {
+        Self::Malformed(0)
+    }
+}

@@ -1,0 +1,488 @@
+//! One identity's log and entries in a store, and every check between a peer's bytes and the disk.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::{
+    crypto::{DeviceKeys, Hash, PublicKey, SigningKey},
+    identity::{Body, Commit, IdentityError, IdentityId, KeyRing, Operation, State, Verdict, VoidReason},
+    log::{AuthorId, Item, LogError, Position, Range, Receipt, StoreId, digest},
+    store::{AlarmKind, AppendError, Appended, LogStore, Read, StoreError},
+};
+
+/// Milliseconds since 1970, by the device's clock. Passed in, so that a simulation has its own.
+pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What a replica keeps at the most of what others send it.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Operations without a commit.
+    pub pending: usize,
+    /// Author logs of one identity.
+    pub authors: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { pending: 256, authors: 100_000 }
+    }
+}
+
+/// Why a replica could not do something of its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplicaError {
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The identity log.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+/// Why a peer's entries or operations were not taken. Nothing of them was stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// They could not be stored, or do not fit.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The author's operation waits for its commit.
+    #[error("the author's device waits to be ordered")]
+    Retry,
+    /// The author log belongs to another identity.
+    #[error("the author log belongs to another identity")]
+    OtherIdentity,
+    /// There are too many author logs.
+    #[error("the identity has as many author logs as are kept")]
+    TooManyAuthors,
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Append(error.into())
+    }
+}
+
+impl From<LogError> for Refusal {
+    fn from(error: LogError) -> Self {
+        Self::Append(error.into())
+    }
+}
+
+/// What a replica knows of its identity at one moment.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// After every commit.
+    pub ordered: State,
+    /// As if every pending operation were committed too.
+    pub tentative: State,
+    /// Commits and their operations.
+    pub log: Vec<(Commit, Operation)>,
+    /// Which of them have an effect.
+    pub verdicts: Vec<Verdict>,
+    /// Operations without a commit.
+    pub pending: Vec<Operation>,
+}
+
+impl Known {
+    /// Recomputes everything from the log.
+    pub fn from_log(log: Vec<(Commit, Operation)>, pending: Vec<Operation>) -> Result<Self, IdentityError> {
+        let mut entries = log.iter();
+        let (commit, genesis) =
+            entries.next().ok_or(IdentityError::BadCommit { index: 0, what: "the identity log is empty" })?;
+        let mut ordered = State::open(commit, genesis)?;
+        let mut verdicts = vec![Verdict::Ok];
+        for (commit, operation) in entries {
+            verdicts.push(ordered.apply(commit, operation)?);
+        }
+        let tentative = ordered.with_pending(&pending);
+        Ok(Self { ordered, tentative, log, verdicts, pending })
+    }
+
+    /// The keys that `keys` can reach.
+    pub fn key_ring(&self, keys: &DeviceKeys) -> KeyRing {
+        let in_effect =
+            self.log.iter().zip(&self.verdicts).filter(|(_, v)| **v == Verdict::Ok).map(|((_, operation), _)| operation);
+        let pending = self.pending.iter().filter(|op| self.tentative.devices().contains_key(&op.core().proposer));
+        KeyRing::gather(&self.ordered, &keys.agreement, in_effect.chain(pending))
+    }
+
+    /// Ids of pending operations.
+    pub fn pending_ids(&self) -> Vec<Hash> {
+        self.pending.iter().map(Operation::id).collect()
+    }
+}
+
+/// One identity's log and entries. Cheap to share; calls may wait for the disk.
+pub struct Replica {
+    store: LogStore,
+    identity: IdentityId,
+    signing: SigningKey,
+    now: WallClock,
+    limits: Limits,
+    known: RwLock<Arc<Known>>,
+    /// Held while the identity log changes, so that two sessions never commit to one place.
+    changing: Mutex<()>,
+}
+
+impl Replica {
+    /// Reads what the store has of `identity`.
+    pub fn load(
+        store: LogStore,
+        identity: IdentityId,
+        signing: SigningKey,
+        now: WallClock,
+        limits: Limits,
+    ) -> Result<Self, ReplicaError> {
+        let stored = store.read(|read| read.identity_log(&identity))?;
+        let known = Known::from_log(stored.ordered, stored.pending)?;
+        Ok(Self { store, identity, signing, now, limits, known: RwLock::new(Arc::new(known)), changing: Mutex::new(()) })
+    }
+
+    /// Stores an identity log that this replica did not have, after checking all of it, and loads it.
+    pub fn adopt(
+        store: LogStore,
+        log: Vec<(Commit, Operation)>,
+        pending: Vec<Operation>,
+        signing: SigningKey,
+        now: WallClock,
+        limits: Limits,
+    ) -> Result<Self, ReplicaError> {
+        let known = Known::from_log(log, pending)?;
+        let identity = known.ordered.identity();
+        let (log, pending) = (known.log.clone(), known.pending.clone());
+        let write = store.write(move |write| {
+            let have = write.identity_log(&identity)?;
+            for (commit, operation) in log.iter().skip(have.ordered.len()) {
+                write.put_commit(&identity, commit, operation)?;
+            }
+            for operation in &pending {
+                write.put_pending(&identity, operation)?;
+            }
+            Ok(())
+        });
+        write.wait()?;
+        Self::load(store, identity, signing, now, limits)
+    }
+
+    /// The store.
+    pub fn store(&self) -> &LogStore {
+        &self.store
+    }
+
+    /// The identity.
+    pub fn identity(&self) -> IdentityId {
+        self.identity
+    }
+
+    /// This device's or peer's signing key.
+    pub fn signer(&self) -> PublicKey {
+        self.signing.public()
+    }
+
+    /// The clock.
+    pub fn now(&self) -> u64 {
+        (self.now)()
+    }
+
+    /// What is known of the identity now. Memory only.
+    pub fn known(&self) -> Arc<Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_known(&self, known: Known) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+        self.store.announce(self.identity);
+    }
+
+    /// Whether this replica is a device, which holds keys, and not a cloud peer.
+    pub fn is_device(&self) -> bool {
+        self.known().tentative.devices().contains_key(&self.signer())
+    }
+
+    /// What this replica holds, and the digest over it.
+    pub fn state(&self) -> Result<(Arc<Known>, Vec<Item>, Hash), StoreError> {
+        let items = self.store.read(|read| read.items(&self.identity))?;
+        let known = self.known();
+        let digest = digest(known.ordered.head(), &known.pending_ids(), &items);
+        Ok((known, items, digest))
+    }
+
+    /// Operations that show this device is a member, if that is not ordered yet.
+    pub fn proofs(&self) -> Vec<Vec<u8>> {
+        let known = self.known();
+        let me = self.signer();
+        if known.ordered.devices().contains_key(&me) || known.ordered.peers().contains_key(&me) {
+            return Vec::new();
+        }
+        let adds_me = |operation: &&Operation| match operation.body() {
+            Body::AddDevice { device, .. } => device.0 == me,
+            Body::AddPeer { peer, .. } => peer.0 == me,
+            _ => false,
+        };
+        known.pending.iter().filter(adds_me).map(Operation::encode).collect()
+    }
+
+    /// Takes consecutive commits. Those that are here already are compared: a different one for the same place is an equivocation, and
+    /// the owner is told. Answers how many are new.
+    pub fn take_commits(&self, commits: &[(Vec<u8>, Vec<u8>)]) -> Result<usize, ReplicaError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
+        let mut log = known.log.clone();
+        let mut ordered = known.ordered.clone();
+        let mut new = Vec::new();
+        for (commit, operation) in commits {
+            let (commit, operation) = (Commit::decode(commit)?, Operation::decode(operation)?);
+            let index = commit.core().index;
+            if let Some((mine, _)) = usize::try_from(index).ok().and_then(|index| log.get(index)) {
+                if mine.hash() != commit.hash() {
+                    self.check_equivocation(&known, &commit)?;
+                }
+                continue;
+            }
+            ordered.apply(&commit, &operation)?;
+            log.push((commit.clone(), operation.clone()));
+            new.push((commit, operation));
+        }
+        if new.is_empty() {
+            return Ok(0);
+        }
+        let count = new.len();
+        self.store_commits(&known, log, new)?;
+        Ok(count)
+    }
+
+    /// Another commit for a place that is taken. It counts as an equivocation only if an orderer of that place signed it.
+    fn check_equivocation(&self, known: &Known, commit: &Commit) -> Result<(), ReplicaError> {
+        let index = commit.core().index;
+        let at = known.log.get(usize::try_from(index).unwrap_or(usize::MAX));
+        if at.is_some_and(|(mine, _)| mine.core().orderer == commit.core().orderer && mine.core().term == commit.core().term)
+        {
+            let (identity, now) = (self.identity, self.now());
+            self.store.write(move |write| write.raise(AlarmKind::Equivocation, Hash(identity.0), now)).wait()?;
+            return Err(IdentityError::Equivocation { index }.into());
+        }
+        Err(IdentityError::BadCommit { index, what: "it is not the one that is here" }.into())
+    }
+
+    fn store_commits(
+        &self,
+        known: &Known,
+        log: Vec<(Commit, Operation)>,
+        new: Vec<(Commit, Operation)>,
+    ) -> Result<(), ReplicaError> {
+        let pending: Vec<Operation> =
+            known.pending.iter().filter(|op| !log.iter().any(|(_, ordered)| ordered.id() == op.id())).cloned().collect();
+        let mut next = Known::from_log(log, pending)?;
+        // What can have no effect any more, whatever is committed later, need not be offered for ever.
+        let (keep, drop): (Vec<_>, Vec<_>) = next.pending.into_iter().partition(|op| !is_hopeless(&next.ordered, op));
+        next.pending = keep;
+        let identity = self.identity;
+        let write = self.store.write(move |write| {
+            for (commit, operation) in &new {
+                write.put_commit(&identity, commit, operation)?;
+            }
+            drop.iter().try_for_each(|operation| write.drop_pending(&identity, &operation.id()))
+        });
+        write.wait()?;
+        self.set_known(next);
+        Ok(())
+    }
+
+    /// Takes an operation that waits for its commit, and commits what can be if this replica is an orderer.
+    ///
+    /// # Errors
+    /// [`IdentityError::Void`] if it could have no effect.
+    pub fn take_operation(&self, operation: Operation) -> Result<(), ReplicaError> {
+        {
+            let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = self.known();
+            if operation.identity() != self.identity {
+                return Err(IdentityError::OtherIdentity.into());
+            }
+            let id = operation.id();
+            if known.pending.iter().any(|op| op.id() == id) || known.log.iter().any(|(_, op)| op.id() == id) {
+                return Ok(());
+            }
+            if let Verdict::Void(reason) = known.tentative.judge(&operation) {
+                return Err(IdentityError::Void(reason).into());
+            }
+            if known.pending.len() >= self.limits.pending {
+                return Err(IdentityError::TooLarge { size: known.pending.len() }.into());
+            }
+            let mut pending = known.pending.clone();
+            pending.push(operation.clone());
+            let identity = self.identity;
+            self.store.write(move |write| write.put_pending(&identity, &operation)).wait()?;
+            self.set_known(Known::from_log(known.log.clone(), pending)?);
+        }
+        self.commit_pending()?;
+        Ok(())
+    }
+
+    /// Commits every pending operation that has an effect, if this replica is an orderer. Answers how many.
+    pub fn commit_pending(&self) -> Result<usize, ReplicaError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
+        let mut ordered = known.ordered.clone();
+        let mut log = known.log.clone();
+        let mut new = Vec::new();
+        let mut waiting: Vec<Operation> = known.pending.clone();
+        // A change of orderers ends the term, so it comes last.
+        waiting.sort_by_key(|operation| matches!(operation.body(), Body::ChangeOrderers { .. }));
+        while let Some(place) = waiting.iter().position(|operation| ordered.judge(operation) == Verdict::Ok) {
+            let operation = waiting.remove(place);
+            let Some(commit) = ordered.next_commit(&self.signing, &operation, self.now()) else { break };
+            ordered.apply(&commit, &operation)?;
+            log.push((commit.clone(), operation.clone()));
+            new.push((commit, operation));
+        }
+        let count = new.len();
+        if count > 0 {
+            self.store_commits(&known, log, new)?;
+        }
+        Ok(count)
+    }
+
+    /// Takes a range from a peer: author known, links and signature good, room left. Durable when it returns.
+    pub fn take_range(&self, range: Range) -> Result<Appended, Refusal> {
+        let author = range.author;
+        let known_start = self.store.read(|read| read.start(&author))?;
+        let (start, is_new) = match known_start {
+            Some(start) => (start, false),
+            None => (range.start()?.ok_or(AppendError::Gap)?, true),
+        };
+        if start.owner() != self.identity || start.author() != self.identity {
+            return Err(Refusal::OtherIdentity);
+        }
+        let known = self.known();
+        if !known.tentative.devices().contains_key(&start.device()) {
+            return Err(AppendError::UnknownAuthor.into());
+        }
+        if !self.is_device() && !known.ordered.devices().contains_key(&start.device()) {
+            return Err(Refusal::Retry);
+        }
+        let range = range.verify(&start.device())?;
+        let (identity, now, limits) = (self.identity, self.now(), self.limits);
+        let write = self.store.write(move |write| {
+            if is_new {
+                if write.heads(&identity)?.len() >= limits.authors {
+                    return Ok(Err(Refusal::TooManyAuthors));
+                }
+                write.add_author(&start, false)?;
+            }
+            match write.append(&range) {
+                Ok(appended) => {
+                    if appended.forked {
+                        write.raise(AlarmKind::Fork, Hash(author.0), now)?;
+                        write.retire(&author)?;
+                    }
+                    Ok(Ok(appended))
+                }
+                Err(AppendError::Store(error)) => Err(error),
+                // Rolled back: not even the author's start stays.
+                Err(refused) => Err(StoreError::Refused(Box::new(refused))),
+            }
+        });
+        let appended = match write.wait() {
+            Ok(appended) => appended?,
+            Err(StoreError::Refused(refused)) => return Err(Refusal::Append(*refused)),
+            Err(error) => return Err(error.into()),
+        };
+        if appended.new > 0 {
+            self.store.announce(self.identity);
+        }
+        Ok(appended)
+    }
+
+    /// A receipt for what is here on disk.
+    pub fn receipt(&self, author: AuthorId, position: Position) -> Receipt {
+        Receipt::make(&self.signing, self.store.store_id(), author, position, self.now())
+    }
+
+    /// Keeps a receipt that `peer` gave for something that is here.
+    pub fn take_receipt(&self, peer: &PublicKey, store: StoreId, bytes: &[u8]) -> Result<(), Refusal> {
+        let receipt = Receipt::decode(bytes)?;
+        if receipt.peer != *peer || receipt.store != store {
+            return Err(Refusal::OtherIdentity);
+        }
+        self.store.write(move |write| write.put_receipt(&receipt)).wait()?;
+        Ok(())
+    }
+
+    /// Compares a peer's State with the receipts it gave. What it lost is noted, told to the owner, and answered for the peer to hear.
+    pub fn find_losses(&self, peer: &PublicKey, store: StoreId, theirs: &[Item]) -> Result<Vec<Receipt>, StoreError> {
+        let receipts = self.store.read(|read| read.receipts_of(&self.identity, peer))?;
+        let lost: Vec<Receipt> = receipts
+            .into_iter()
+            .filter(|receipt| {
+                let held = theirs.iter().any(|item| item.0 == receipt.author && item.2 >= receipt.position.seq);
+                receipt.store != store || !held
+            })
+            .collect();
+        let (peer, now, dropped) = (*peer, self.now(), lost.clone());
+        self.store
+            .write(move |write| {
+                let changed = write.note_peer_store(&peer, store)?;
+                if changed.is_some() || !dropped.is_empty() {
+                    write.raise(AlarmKind::PeerLoss, Hash(peer.0), now)?;
+                }
+                dropped.iter().try_for_each(|receipt| write.drop_receipt(receipt))
+            })
+            .wait()?;
+        Ok(lost)
+    }
+
+    /// Stops writing to own author logs that a peer knows further than this device does: a copy of it writes there too.
+    pub fn retire_copied(&self, theirs: &[Item]) -> Result<(), StoreError> {
+        let copied: Vec<AuthorId> = self.store.read(|read| {
+            let mut copied = Vec::new();
+            for item in theirs {
+                let own = read.is_own(&item.0)?;
+                if own && !read.holds(&item.0, item.head())? {
+                    copied.push(item.0);
+                }
+            }
+            Ok(copied)
+        })?;
+        if copied.is_empty() {
+            return Ok(());
+        }
+        let now = self.now();
+        self.store
+            .write(move |write| {
+                copied.iter().try_for_each(|author| {
+                    write.retire(author)?;
+                    write.raise(AlarmKind::Fork, Hash(author.0), now)
+                })
+            })
+            .wait()
+    }
+
+    /// Reads from the store.
+    pub fn read<R>(&self, job: impl FnOnce(&Read<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
+        self.store.read(job)
+    }
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Replica({})", self.identity.short())
+    }
+}
+
+/// Whether no later commit can give `operation` an effect.
+fn is_hopeless(state: &State, operation: &Operation) -> bool {
+    match state.judge(operation) {
+        Verdict::Ok => false,
+        Verdict::Void(reason) => match reason {
+            VoidReason::Repeated
+            | VoidReason::KeyInUse
+            | VoidReason::NoConsent
+            | VoidReason::BadServices
+            | VoidReason::SecondGenesis => true,
+            VoidReason::WrongTerm => {
+                matches!(operation.body(), Body::ChangeOrderers { term, .. } if *term <= state.term())
+            }
+            VoidReason::NotADevice | VoidReason::BadOrderers => false,
+        },
+    }
+}

@@ -1,0 +1,661 @@
+//! One side of one connection, as a state machine.
+//!
+//! After the hellos each side knows what the other holds and pushes what it lacks: first the identity log, so that authors are
+//! known, then entries, a range at a time as the transport has room. `Synced` carries how many messages its sender had handled, so
+//! that both know when all is said and nothing is on the way.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{ByeReason, Message, RefuseReason, Refusal, Replica, ReplicaError};
+use crate::{
+    crypto::{Hash, PublicKey},
+    identity::{IdentityError, Operation},
+    log::{AuthorId, Item, Position, StoreId},
+    store::{AppendError, BranchHead, StoreError},
+};
+
+/// Bytes of boxes after which a range is cut.
+const RANGE_BYTES: usize = 256 * 1024;
+/// Items in one State message.
+const ITEMS_AT_ONCE: usize = 8_192;
+/// Bytes of operations in one Commits or Operations message.
+const OPERATIONS_BYTES: usize = 512 * 1024;
+/// Ranges that may wait for their receipts: more would only fill the other side's memory.
+const RANGES_IN_FLIGHT: usize = 16;
+/// Items that a peer may claim to hold.
+const MAX_ITEMS: usize = 1_000_000;
+
+/// Why a session cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// Our own disk or identity log.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    /// The other side said what cannot be said here.
+    #[error("the other side broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// The other side ended the session.
+    #[error("the other side ended the session: {0}")]
+    Ended(ByeReason),
+    /// The other side is not of the identity.
+    #[error("the other side is not a device or peer of this identity")]
+    NotAMember,
+    /// The other side speaks for another identity.
+    #[error("the other side asks for an identity that is not here")]
+    UnknownIdentity,
+}
+
+impl From<StoreError> for SessionError {
+    fn from(error: StoreError) -> Self {
+        Self::Replica(error.into())
+    }
+}
+
+impl SessionError {
+    /// What to say to the other side.
+    pub fn bye(&self) -> ByeReason {
+        match self {
+            Self::Replica(_) => ByeReason::ShuttingDown,
+            Self::Protocol(_) => ByeReason::Invalid,
+            Self::Ended(_) => ByeReason::Done,
+            Self::NotAMember => ByeReason::NotAMember,
+            Self::UnknownIdentity => ByeReason::UnknownIdentity,
+        }
+    }
+}
+
+/// What a session did so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Entries sent that the other side confirmed.
+    pub sent: u64,
+    /// Entries received that are new here.
+    pub received: u64,
+    /// Entries still to send, as far as is known.
+    pub to_send: u64,
+    /// What the other side did not take, and why.
+    pub refused: BTreeSet<(RefuseReason, u64)>,
+    /// Receipts that the other side contradicted: it lost entries, which were sent again.
+    pub losses: u64,
+    /// Round trips that this session waited for, at least.
+    pub round_trips: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Our hello is out (dialler) or theirs is awaited (listener).
+    Hello,
+    /// Their State is awaited.
+    State,
+    /// Both know what the other holds.
+    Open,
+}
+
+/// One side of a connection.
+pub struct Session {
+    remote: PublicKey,
+    dialler: bool,
+    phase: Phase,
+    our_digest: Hash,
+    their_store: StoreId,
+    /// What the other side holds, as it said and as we sent since.
+    theirs: BTreeMap<AuthorId, Vec<Item>>,
+    their_commits: u64,
+    their_pending: BTreeSet<Hash>,
+    items_seen: usize,
+    /// Author logs to look at again.
+    dirty: BTreeSet<AuthorId>,
+    identity_dirty: bool,
+    /// Heads as they were when last looked at, to tell what a local change changed.
+    seen: BTreeMap<AuthorId, Vec<BranchHead>>,
+    /// Author logs that the other side refuses in this session.
+    blocked: BTreeSet<AuthorId>,
+    /// Author logs for which our points were sent.
+    located: BTreeSet<AuthorId>,
+    /// What was sent of each author log and not yet confirmed, with how many entries.
+    in_flight: VecDeque<(AuthorId, Position, u64)>,
+    outbox: VecDeque<Message>,
+    sent: u64,
+    received: u64,
+    synced_at: Option<u64>,
+    their_synced: Option<u64>,
+    outcome: Outcome,
+}
+
+impl Session {
+    /// The side that dials: its first message is its hello.
+    pub fn dial(replica: &Replica, remote: PublicKey) -> Result<Self, SessionError> {
+        let mut session = Self::new(remote, true);
+        session.say_hello(replica)?;
+        session.outcome.round_trips = 1;
+        Ok(session)
+    }
+
+    /// The side that listens: it waits for the other's hello. `remote` is the signing key behind the connection's endpoint key, if it
+    /// is known already; a hello may bring the operations that make it known.
+    pub fn listen(remote: PublicKey) -> Self {
+        Self::new(remote, false)
+    }
+
+    fn new(remote: PublicKey, dialler: bool) -> Self {
+        Self {
+            remote,
+            dialler,
+            phase: Phase::Hello,
+            our_digest: Hash([0; 32]),
+            their_store: StoreId([0; 16]),
+            theirs: BTreeMap::new(),
+            their_commits: 0,
+            their_pending: BTreeSet::new(),
+            items_seen: 0,
+            dirty: BTreeSet::new(),
+            identity_dirty: false,
+            seen: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            located: BTreeSet::new(),
+            in_flight: VecDeque::new(),
+            outbox: VecDeque::new(),
+            sent: 0,
+            received: 0,
+            synced_at: None,
+            their_synced: None,
+            outcome: Outcome::default(),
+        }
+    }
+
+    fn say_hello(&mut self, replica: &Replica) -> Result<(), SessionError> {
+        let (_, _, digest) = replica.state()?;
+        self.our_digest = digest;
+        self.say(Message::Hello {
+            identity: replica.identity(),
+            digest,
+            store: replica.store().store_id(),
+            proofs: replica.proofs(),
+        });
+        Ok(())
+    }
+
+    fn say(&mut self, message: Message) {
+        self.outbox.push_back(message);
+    }
+
+    /// Whose other side this is: a signing key.
+    pub fn remote(&self) -> PublicKey {
+        self.remote
+    }
+
+    /// What was done so far.
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// Whether both sides have all that the other had, as far as each knows.
+    pub fn is_synced(&self) -> bool {
+        self.phase == Phase::Open
+            && self.outbox.is_empty()
+            && self.dirty.is_empty()
+            && !self.identity_dirty
+            && self.in_flight.is_empty()
+            && self.their_synced == Some(self.sent)
+    }
+
+    /// Whether answers wait to be sent. A driver stops reading when they pile up.
+    pub fn backlog(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Handles one message of the other side. What there is to answer comes from [`Session::next`].
+    pub fn receive(&mut self, message: Message, replica: &Replica) -> Result<(), SessionError> {
+        if !matches!(message, Message::Synced(_) | Message::Bye(_)) {
+            self.received += 1;
+        }
+        match (self.phase, message) {
+            (_, Message::Bye(ByeReason::Done)) if self.phase == Phase::Open => Err(SessionError::Ended(ByeReason::Done)),
+            (_, Message::Bye(reason)) => Err(SessionError::Ended(reason)),
+            (Phase::Hello, Message::Hello { identity, digest, store, proofs }) => {
+                if identity != replica.identity() {
+                    return Err(SessionError::UnknownIdentity);
+                }
+                self.take_hello(digest, store, &proofs, replica)
+            }
+            (Phase::State, Message::State { count, head, pending, items, more }) => {
+                self.take_state((count, head, pending), items, more, replica)
+            }
+            (Phase::State | Phase::Open, Message::Operations(list)) => self.take_operations(&list, replica),
+            (Phase::State | Phase::Open, Message::Commits(list)) => {
+                replica.take_commits(&list)?;
+                // They may let us commit what waited, and let authors in whose entries we were refused.
+                replica.commit_pending()?;
+                let count = replica.known().ordered.count();
+                self.their_commits = self.their_commits.max(list.len() as u64).min(count).max(self.their_commits);
+                self.note_their_commits(&list, replica);
+                self.identity_dirty = true;
+                Ok(())
+            }
+            (Phase::State | Phase::Open, Message::Range(range)) => self.take_range(*range, replica),
+            (Phase::Open, Message::Receipts(list)) => self.take_receipts(&list, replica),
+            (Phase::Open, Message::Refused { author, reason, limit }) => {
+                self.outcome.refused.insert((reason, limit));
+                if let Some(author) = author {
+                    self.blocked.insert(author);
+                    self.in_flight.retain(|(of, _, _)| *of != author);
+                }
+                Ok(())
+            }
+            (Phase::Open, Message::Locate { author, points }) => self.take_points(author, &points, replica),
+            (Phase::Open, Message::Synced(count)) => {
+                self.their_synced = Some(count);
+                Ok(())
+            }
+            (Phase::Open, Message::Loss(list)) => self.answer_loss(&list, replica),
+            _ => Err(SessionError::Protocol("a message at the wrong time")),
+        }
+    }
+
+    fn take_hello(
+        &mut self,
+        digest: Hash,
+        store: StoreId,
+        proofs: &[Vec<u8>],
+        replica: &Replica,
+    ) -> Result<(), SessionError> {
+        self.their_store = store;
+        if !self.dialler {
+            if proofs.len() > 8 {
+                return Err(SessionError::Protocol("too many proofs"));
+            }
+            for proof in proofs {
+                let operation = Operation::decode(proof).map_err(ReplicaError::from)?;
+                ignore_void(replica.take_operation(operation))?;
+            }
+            self.say_hello(replica)?;
+        }
+        let known = replica.known();
+        let member = |state: &crate::identity::State| {
+            state.devices().contains_key(&self.remote) || state.peers().contains_key(&self.remote)
+        };
+        if !member(&known.tentative) {
+            return Err(SessionError::NotAMember);
+        }
+        let (known, items, current) = replica.state()?;
+        self.seen = replica.read(|read| read.heads(&replica.identity()))?;
+        if digest == self.our_digest && digest == current {
+            // They hold what we hold.
+            self.phase = Phase::Open;
+            self.their_commits = known.ordered.count();
+            self.their_pending = known.pending_ids().into_iter().collect();
+            for item in items {
+                self.theirs.entry(item.0).or_default().push(item);
+            }
+            // Both know it without a word more.
+            self.their_synced = Some(self.sent + self.outbox.len() as u64);
+            self.synced_at = Some(self.received);
+            return self.check_losses(replica);
+        }
+        self.phase = Phase::State;
+        self.outcome.round_trips += 1;
+        let mut head = (known.ordered.count(), known.ordered.head(), known.pending_ids());
+        let mut chunks = items.chunks(ITEMS_AT_ONCE).peekable();
+        if chunks.peek().is_none() {
+            let (count, head, pending) = head;
+            self.say(Message::State { count, head, pending, items: Vec::new(), more: false });
+            return Ok(());
+        }
+        while let Some(items) = chunks.next() {
+            let (count, head, pending) = std::mem::take(&mut head);
+            self.say(Message::State { count, head, pending, items: items.to_vec(), more: chunks.peek().is_some() });
+        }
+        Ok(())
+    }
+
+    fn take_state(
+        &mut self,
+        (count, head, pending): (u64, Option<Hash>, Vec<Hash>),
+        items: Vec<Item>,
+        more: bool,
+        replica: &Replica,
+    ) -> Result<(), SessionError> {
+        if self.items_seen == 0 && self.their_commits == 0 {
+            self.their_commits = count;
+            self.their_pending = pending.into_iter().collect();
+            let known = replica.known();
+            if let (Some(last), Some(head)) = (count.checked_sub(1), head) {
+                let ours = usize::try_from(last).ok().and_then(|last| known.log.get(last));
+                if ours.is_some_and(|(commit, _)| commit.hash() != head) {
+                    // Not the same chain: let them send theirs from the start, which shows who signed twice.
+                    self.their_commits = 0;
+                }
+            }
+            self.identity_dirty = true;
+        }
+        self.items_seen += items.len().max(1);
+        if self.items_seen > MAX_ITEMS {
+            return Err(SessionError::Protocol("too many author logs"));
+        }
+        for item in items {
+            self.theirs.entry(item.0).or_default().push(item);
+        }
+        if more {
+            return Ok(());
+        }
+        self.phase = Phase::Open;
+        self.outcome.round_trips += 1;
+        self.check_losses(replica)?;
+        let theirs: Vec<Item> = self.theirs.values().flatten().copied().collect();
+        replica.retire_copied(&theirs)?;
+        self.look_at_heads(replica, true)
+    }
+
+    fn check_losses(&mut self, replica: &Replica) -> Result<(), SessionError> {
+        let theirs: Vec<Item> = self.theirs.values().flatten().copied().collect();
+        let lost = replica.find_losses(&self.remote, self.their_store, &theirs)?;
+        if !lost.is_empty() {
+            self.outcome.losses += lost.len() as u64;
+            self.synced_at = None;
+            for lost in lost.chunks(1024) {
+                self.say(Message::Loss(lost.iter().map(|receipt| receipt.encode().to_vec()).collect()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for author logs whose heads moved since the last look; `all` looks at every one.
+    fn look_at_heads(&mut self, replica: &Replica, all: bool) -> Result<(), SessionError> {
+        let heads = replica.read(|read| read.heads(&replica.identity()))?;
+        for (author, branches) in &heads {
+            if all || self.seen.get(author) != Some(branches) {
+                self.dirty.insert(*author);
+            }
+        }
+        self.seen = heads;
+        Ok(())
+    }
+
+    /// Something changed in the store: entries written here, or come from another device.
+    pub fn local_change(&mut self, replica: &Replica) -> Result<(), SessionError> {
+        if self.phase == Phase::Open {
+            self.identity_dirty = true;
+            self.look_at_heads(replica, false)?;
+        }
+        Ok(())
+    }
+
+    /// Tries again what the other side refused, in a session that stays open.
+    pub fn retry_refused(&mut self, replica: &Replica) -> Result<(), SessionError> {
+        if self.phase != Phase::Open || self.blocked.is_empty() {
+            return Ok(());
+        }
+        self.outcome.refused.clear();
+        for author in std::mem::take(&mut self.blocked) {
+            let branches = replica.read(|read| read.branches(&author))?;
+            // What was sent and refused is not there after all: go back to what they said or confirmed.
+            if let Some(items) = self.theirs.get_mut(&author) {
+                items.retain(|item| branches.iter().all(|branch| branch.head != item.head()));
+            }
+            self.dirty.insert(author);
+        }
+        Ok(())
+    }
+
+    /// The next message to send, if there is one now. To be called when the transport has room.
+    #[allow(clippy::should_implement_trait)] // It asks the replica, so it cannot be an Iterator.
+    pub fn next(&mut self, replica: &Replica) -> Result<Option<Message>, SessionError> {
+        let message = self.choose(replica)?;
+        if message.as_ref().is_some_and(|message| !matches!(message, Message::Synced(_) | Message::Bye(_))) {
+            self.sent += 1;
+        }
+        Ok(message)
+    }
+
+    fn choose(&mut self, replica: &Replica) -> Result<Option<Message>, SessionError> {
+        if let Some(message) = self.outbox.pop_front() {
+            return Ok(Some(message));
+        }
+        if self.phase != Phase::Open {
+            return Ok(None);
+        }
+        if self.identity_dirty {
+            if let Some(message) = self.next_of_identity(replica) {
+                return Ok(Some(message));
+            }
+            self.identity_dirty = false;
+        }
+        while self.in_flight.len() < RANGES_IN_FLIGHT {
+            let Some(author) = self.dirty.first().copied() else { break };
+            if let Some(message) = self.next_of(author, replica)? {
+                return Ok(Some(message));
+            }
+            self.dirty.remove(&author);
+        }
+        if self.dirty.is_empty() && self.in_flight.is_empty() && self.synced_at != Some(self.received) {
+            self.synced_at = Some(self.received);
+            return Ok(Some(Message::Synced(self.received)));
+        }
+        Ok(None)
+    }
+
+    fn next_of_identity(&mut self, replica: &Replica) -> Option<Message> {
+        let known = replica.known();
+        let from = usize::try_from(self.their_commits).unwrap_or(usize::MAX);
+        let mut commits = Vec::new();
+        let mut size = 0;
+        for (commit, operation) in known.log.get(from..).unwrap_or_default() {
+            let pair = (commit.encode().to_vec(), operation.encode());
+            size += pair.0.len() + pair.1.len();
+            commits.push(pair);
+            if size > OPERATIONS_BYTES {
+                break;
+            }
+        }
+        if !commits.is_empty() {
+            self.their_commits += commits.len() as u64;
+            return Some(Message::Commits(commits));
+        }
+        let mut operations = Vec::new();
+        let mut size = 0;
+        for operation in &known.pending {
+            if size <= OPERATIONS_BYTES && self.their_pending.insert(operation.id()) {
+                let bytes = operation.encode();
+                size += bytes.len();
+                operations.push(bytes);
+            }
+        }
+        (!operations.is_empty()).then_some(Message::Operations(operations))
+    }
+
+    fn note_their_commits(&mut self, list: &[(Vec<u8>, Vec<u8>)], replica: &Replica) {
+        let last = list.last().and_then(|(commit, _)| crate::identity::Commit::decode(commit).ok());
+        if let Some(commit) = last {
+            self.their_commits = self.their_commits.max(commit.core().index + 1);
+        }
+        let _ = replica;
+    }
+
+    /// What the other side lacks of one author log.
+    fn next_of(&mut self, author: AuthorId, replica: &Replica) -> Result<Option<Message>, SessionError> {
+        if self.blocked.contains(&author) {
+            return Ok(None);
+        }
+        let theirs = self.theirs.get(&author).cloned().unwrap_or_default();
+        let branches = replica.read(|read| read.branches(&author))?;
+        for branch in &branches {
+            if theirs.iter().any(|item| item.head() == branch.head) {
+                continue;
+            }
+            let mut from = theirs.is_empty().then(|| Position::start(&author));
+            let mut may_hold_it = false;
+            for item in &theirs {
+                if item.2 < branch.head.seq && replica.read(|read| read.is_on(&author, branch, item.head()))? {
+                    from = from.max(Some(item.head()));
+                } else if item.2 > branch.head.seq && !replica.read(|read| read.holds(&author, item.head()))? {
+                    may_hold_it = true;
+                }
+            }
+            let Some(from) = from else {
+                if !may_hold_it && self.located.insert(author) {
+                    let points = replica.read(|read| read.points(&author, branch))?;
+                    return Ok(Some(Message::Locate { author, points }));
+                }
+                continue;
+            };
+            let range = replica.read(|read| read.range_after(&author, branch.branch, from, RANGE_BYTES))?;
+            let Some(range) = range else { continue };
+            let mut head = range.after;
+            for entry in &range.entries {
+                let seq = head.seq + 1;
+                head = Position { seq, hash: entry.hash(&author, seq, &head.hash) };
+            }
+            self.theirs.entry(author).or_default().push(Item(author, branch.base, head.seq, head.hash));
+            self.in_flight.push_back((author, head, range.entries.len() as u64));
+            return Ok(Some(Message::Range(Box::new(range))));
+        }
+        Ok(None)
+    }
+
+    fn take_operations(&mut self, list: &[Vec<u8>], replica: &Replica) -> Result<(), SessionError> {
+        for bytes in list {
+            let operation = Operation::decode(bytes).map_err(ReplicaError::from)?;
+            self.their_pending.insert(operation.id());
+            match replica.take_operation(operation) {
+                Err(ReplicaError::Identity(IdentityError::TooLarge { .. })) => {
+                    self.say(Message::Refused { author: None, reason: RefuseReason::Rate, limit: 0 });
+                }
+                other => ignore_void(other)?,
+            }
+        }
+        self.identity_dirty = true;
+        Ok(())
+    }
+
+    fn take_range(&mut self, range: crate::log::Range, replica: &Replica) -> Result<(), SessionError> {
+        let author = range.author;
+        match replica.take_range(range) {
+            Ok(appended) => {
+                self.outcome.received += appended.new as u64;
+                let items = self.theirs.entry(author).or_default();
+                // A known head that lies before this one says nothing any more; a few too many do no harm.
+                if items.len() >= 64 {
+                    items.remove(0);
+                }
+                items.push(Item(author, 0, appended.head.seq, appended.head.hash));
+                if replica.known().tentative.devices().contains_key(&self.remote) {
+                    let receipt = replica.receipt(author, appended.head);
+                    self.say(Message::Receipts(vec![receipt.encode().to_vec()]));
+                }
+                if appended.forked {
+                    self.dirty.insert(author);
+                }
+                self.look_at_heads(replica, false)
+            }
+            Err(Refusal::Append(AppendError::Gap)) => {
+                // It joins on to nothing here: say where we stand, once.
+                if self.located.insert(author) {
+                    let branches = replica.read(|read| read.branches(&author))?;
+                    let points = match branches.first() {
+                        Some(branch) => replica.read(|read| read.points(&author, branch))?,
+                        None => vec![(1, Hash(author.0))],
+                    };
+                    self.say(Message::Locate { author, points });
+                    Ok(())
+                } else {
+                    self.say(Message::Refused { author: Some(author), reason: RefuseReason::Invalid, limit: 0 });
+                    Ok(())
+                }
+            }
+            Err(Refusal::Append(AppendError::Store(error))) => Err(error.into()),
+            Err(refusal) => {
+                let (reason, limit) = reason_of(&refusal);
+                self.say(Message::Refused { author: Some(author), reason, limit });
+                Ok(())
+            }
+        }
+    }
+
+    fn take_receipts(&mut self, list: &[Vec<u8>], replica: &Replica) -> Result<(), SessionError> {
+        for bytes in list {
+            let receipt = crate::log::Receipt::decode(bytes)
+                .map_err(|_| SessionError::Protocol("a receipt that does not verify"))?;
+            match replica.take_receipt(&self.remote, self.their_store, bytes) {
+                Ok(()) => {}
+                Err(Refusal::Append(AppendError::Store(error))) => return Err(error.into()),
+                Err(_) => return Err(SessionError::Protocol("a receipt of somebody else's")),
+            }
+            if let Some(place) =
+                self.in_flight.iter().position(|(author, head, _)| *author == receipt.author && *head == receipt.position)
+            {
+                let (_, _, entries) = self.in_flight.remove(place).expect("just found there");
+                self.outcome.sent += entries;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_points(&mut self, author: AuthorId, points: &[(u64, Hash)], replica: &Replica) -> Result<(), SessionError> {
+        if points.is_empty() || points.len() > 256 {
+            return Err(SessionError::Protocol("1 to 256 points"));
+        }
+        // Whatever was on the way for this author did not join on.
+        self.in_flight.retain(|(of, _, _)| *of != author);
+        let mut common = Position::start(&author);
+        for (seq, hash) in points {
+            let point = Position { seq: *seq, hash: *hash };
+            if replica.read(|read| read.holds(&author, point))? {
+                common = point;
+                break;
+            }
+        }
+        self.theirs.entry(author).or_default().push(Item(author, 0, common.seq, common.hash));
+        self.dirty.insert(author);
+        let newest = Position { seq: points[0].0, hash: points[0].1 };
+        if common != newest && self.located.insert(author) {
+            self.say(Message::Locate { author, points: vec![(common.seq, common.hash)] });
+        }
+        Ok(())
+    }
+
+    /// The other side says that we contradict receipts of ours. For what is here after all it gets new ones.
+    fn answer_loss(&mut self, list: &[Vec<u8>], replica: &Replica) -> Result<(), SessionError> {
+        let mut again = Vec::new();
+        for bytes in list.iter().take(1024) {
+            let Ok(receipt) = crate::log::Receipt::decode(bytes) else {
+                return Err(SessionError::Protocol("a receipt that does not verify"));
+            };
+            if receipt.peer == replica.signer() && replica.read(|read| read.holds(&receipt.author, receipt.position))? {
+                again.push(replica.receipt(receipt.author, receipt.position).encode().to_vec());
+            }
+        }
+        if !again.is_empty() {
+            self.say(Message::Receipts(again));
+        }
+        Ok(())
+    }
+}
+
+/// Operations that can have no effect are not the sender's fault: two devices may have proposed the same.
+fn ignore_void(result: Result<(), ReplicaError>) -> Result<(), SessionError> {
+    match result {
+        Err(ReplicaError::Identity(IdentityError::Void(_))) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+fn reason_of(refusal: &Refusal) -> (RefuseReason, u64) {
+    match refusal {
+        Refusal::Retry => (RefuseReason::Retry, 0),
+        Refusal::OtherIdentity => (RefuseReason::NotAMember, 0),
+        Refusal::TooManyAuthors => (RefuseReason::Rate, 0),
+        Refusal::Append(error) => match error {
+            AppendError::UnknownAuthor => (RefuseReason::UnknownAuthor, 0),
+            AppendError::Quota { unit: "bytes", limit } => (RefuseReason::QuotaBytes, *limit),
+            AppendError::Quota { limit, .. } => (RefuseReason::QuotaEntries, *limit),
+            AppendError::TooManyBranches => (RefuseReason::TooManyBranches, 0),
+            AppendError::Gap | AppendError::Log(_) | AppendError::Store(_) => (RefuseReason::Invalid, 0),
+        },
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({}, {:?})", self.remote.short(), self.phase)
+    }
+}

@@ -1,0 +1,1 @@
+"""An independent reader of Rhizome's formats, written from docs/formats.md alone."""

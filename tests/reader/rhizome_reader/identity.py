@@ -1,0 +1,237 @@
+"""The identity log: operations, commits, the fold with its verdicts, and what the keys open."""
+
+from .crypto import (H, KDF, SIGNED, WRAP, base32, epoch_id, identity_key_id, open_box, plain_hash, sealed_aad, unwrap,
+                     verify)
+from .dagcbor import ANY, BYTES, TEXT, UINT, Each, Maybe, read, read_versioned, want
+from .errors import BadBox, BadShape, BadSignature, Refused, UpdateNeeded
+
+KEYS = [32, 32, 32]
+PUBLIC = {
+    "Genesis": {"device": KEYS, "recovery": [32, 32], "key": {"id": 32, "wraps": Each(WRAP)}},
+    "AddDevice": {"device": KEYS, "consent": 64, "key": {"id": 32, "wraps": Each(WRAP)}},
+    "AddPeer": {"peer": KEYS, "consent": 64, "services": Each(TEXT)},
+    "ChangeOrderers": {"term": UINT, "orderers": Each(32)},
+    "Streams": {},
+}
+OPERATION = [BYTES, 64, Maybe(BYTES), Maybe(BYTES)]
+OPERATION_CORE = [Maybe(32), 32, 16, Maybe(32), ANY, Maybe(32), Maybe(32)]
+COMMIT_CORE = [32, UINT, Maybe(32), 32, UINT, UINT, 32]
+SEALED = {"name": Maybe(TEXT), "streams": Each([32, TEXT, 32, 32]), "previous": Each([32, 32])}
+MAX_OPERATION = 65536
+DEVICE, PEER = 0, 1
+
+
+def consent_message(identity, keys, role):
+    return identity + b"".join(keys) + bytes([role])
+
+
+def binding_of(proposer, nonce):
+    return H("identity binding", proposer + nonce)
+
+
+def did_of(identity):
+    return "did:rhizome:b" + base32(b"\x01\x71\x1e\x20" + identity)
+
+
+def key_wrap_info(binding, key_id, recipient):
+    return b"rhizome/1 identity key" + binding + key_id + recipient
+
+
+class Operation:
+    """One operation, decoded; nothing about its place in a log is checked here, nor its signature."""
+
+    def __init__(self, data):
+        if len(data) > MAX_OPERATION:
+            raise BadShape("an operation of %d bytes" % len(data))
+        self.bytes = data
+        self.core, self.signature, peers_part, self.sealed = read(data, OPERATION, "an operation")
+        fields = read_versioned(self.core, OPERATION_CORE, "an operation's core")
+        self.identity, self.proposer, self.nonce, self.seen, public, peers_hash, sealed_hash = fields
+        if type(public) is not dict or len(public) != 1:
+            raise BadShape("an operation that is not of one kind")
+        (self.kind, self.value), = public.items()
+        self.id = H("operation", self.core)
+        if self.kind not in PUBLIC:
+            raise UpdateNeeded("an operation of the unknown kind %r" % self.kind)
+        want(self.value, PUBLIC[self.kind], "an operation's " + self.kind)
+        if peers_part is not None or peers_hash is not None:
+            raise BadShape("an operation with a peers part")
+        if sealed_hash != (None if self.sealed is None else H("operation part", self.sealed)):
+            raise BadShape("an operation whose sealed part is not the one that was signed")
+        if (self.identity is None) != (self.kind == "Genesis"):
+            raise BadShape("a genesis is without an identity, and nothing else is")
+        self.sealed_key_id, self.box = read(self.sealed, [32, BYTES], "a sealed part") if self.sealed is not None else (None, None)
+
+    def check_signature(self):
+        verify(self.proposer, "operation", self.id, self.signature)
+
+
+class Commit:
+    def __init__(self, data):
+        self.core, self.signature = read(data, SIGNED, "a commit")
+        (self.identity, self.index, self.previous, self.operation, self.term, self.time,
+         self.orderer) = read_versioned(self.core, COMMIT_CORE, "a commit's core")
+        self.hash = H("commit", self.core)
+
+
+class Member:
+    def __init__(self, keys, services=()):
+        self.keys, self.services, self.name = keys, list(services), None
+        self.signing = keys[0]
+
+
+class Identity:
+    """The fold of an identity log. `add` takes what follows, or raises and changes nothing."""
+
+    def __init__(self):
+        self.id = self.binding = self.head = None
+        self.count = self.term = self.time = 0
+        self.orderers, self.devices, self.peers = [], {}, {}
+        self.wraps, self.key_id, self.used_keys, self.nonces = [], None, set(), set()
+        self.good = []  # operations that are not void, in order
+        self.keys, self.streams = {}, []  # what unlock() finds
+
+    @property
+    def did(self):
+        return did_of(self.id)
+
+    def add(self, commit_bytes, operation_bytes):
+        """Takes the next commit and its operation; "ok" or "void"."""
+        commit, operation = Commit(commit_bytes), Operation(operation_bytes)
+        if commit.operation != operation.id:
+            raise Refused("the commit is of another operation")
+        if self.id is None:
+            return self._begin(commit, operation)
+        if commit.identity != self.id or operation.identity != self.id:
+            raise Refused("a commit or operation of another identity")
+        if commit.index != self.count:
+            raise Refused("the commit has index %d, not %d" % (commit.index, self.count))
+        if commit.previous != self.head:
+            raise Refused("the commit does not link to the one before")
+        if commit.term != self.term or commit.orderer not in self.orderers:
+            raise Refused("the commit is not by an orderer of term %d" % self.term)
+        if commit.time < self.time:
+            raise Refused("the commit's time decreases")
+        verify(commit.orderer, "commit", commit.hash, commit.signature)
+        why = self.why_void(operation)
+        self.head, self.time, self.count = commit.hash, commit.time, commit.index + 1
+        self.nonces.add((operation.proposer, operation.nonce))
+        if why is None:
+            self._apply(operation)
+        return "void" if why else "ok"
+
+    def _begin(self, commit, operation):
+        if operation.kind != "Genesis":
+            raise Refused("the log does not begin with a genesis")
+        device, recovery, key = (operation.value[k] for k in ("device", "recovery", "key"))
+        if operation.proposer != device[0] or commit.orderer != device[0]:
+            raise Refused("the genesis is not by the first device")
+        if (commit.index, commit.previous, commit.term) != (0, None, 0) or commit.identity != plain_hash(operation.core):
+            raise Refused("the first commit has a wrong place or identity")
+        if [w[0] for w in key["wraps"]] != [device[1], recovery[1]]:
+            raise Refused("the genesis does not wrap the key for the device and the recovery key")
+        operation.check_signature()
+        verify(commit.orderer, "commit", commit.hash, commit.signature)
+        self.id, self.binding = commit.identity, binding_of(operation.proposer, operation.nonce)
+        self.head, self.time, self.count, self.orderers = commit.hash, commit.time, 1, [device[0]]
+        self.nonces.add((operation.proposer, operation.nonce))
+        self.key_id = key["id"]
+        self.used_keys.update(recovery)
+        self._apply(operation)
+        return "ok"
+
+    def why_void(self, operation):
+        """Why the operation would change nothing if it were committed next; None if it would."""
+        value = operation.value
+        if operation.proposer not in self.devices:
+            return "the proposer is not a device"
+        if (operation.proposer, operation.nonce) in self.nonces:
+            return "the proposer used this nonce before"
+        try:
+            operation.check_signature()
+            if operation.kind in ("AddDevice", "AddPeer"):
+                role = DEVICE if operation.kind == "AddDevice" else PEER
+                keys = value["device" if role == DEVICE else "peer"]
+                if self.used_keys & set(keys) or len(set(keys)) != 3:
+                    return "keys already in use"
+                verify(keys[0], "consent", consent_message(self.id, keys, role), value["consent"])
+        except BadSignature as error:
+            return str(error)
+        if operation.kind == "AddPeer" and (len(value["services"]) > 8 or any(len(s.encode()) > 255 for s in value["services"])):
+            return "too many or too long services"
+        if operation.kind == "ChangeOrderers":
+            orderers = value["orderers"]
+            if value["term"] != self.term + 1:
+                return "a wrong term"
+            if not 1 <= len(orderers) <= 7 or len(set(orderers)) != len(orderers):
+                return "not 1 to 7 distinct orderers"
+            if any(o not in self.devices and o not in self.peers for o in orderers):
+                return "an orderer that is neither device nor peer"
+        return None
+
+    def _apply(self, operation):
+        value = operation.value
+        self.good.append(operation)
+        if operation.kind == "ChangeOrderers":
+            self.term, self.orderers = value["term"], value["orderers"]
+        elif operation.kind == "AddPeer":
+            self.peers[value["peer"][0]] = Member(value["peer"], value["services"])
+            self.used_keys.update(value["peer"])
+        elif operation.kind in ("Genesis", "AddDevice"):
+            self.devices[value["device"][0]] = Member(value["device"])
+            self.used_keys.update(value["device"])
+            wraps = value["key"]["wraps"]
+            if operation.kind == "Genesis" or (value["key"]["id"] == self.key_id and [w[0] for w in wraps] == [value["device"][1]]):
+                self.wraps += wraps
+
+    def pending_devices(self, operations):
+        """Signing keys of devices that these operations would add, were they committed."""
+        good = [o for o in operations if o.kind == "AddDevice" and o.identity == self.id and self.why_void(o) is None]
+        return {o.value["device"][0] for o in good}
+
+    def unlock(self, scalar, public):
+        """Finds the identity key with an agreement scalar, then opens every sealed part it can."""
+        for one in self.wraps:
+            if one[0] != public:
+                continue
+            try:
+                key = unwrap(scalar, key_wrap_info(self.binding, self.key_id, public), one)
+            except BadBox:
+                continue  # a bad wrap voids the wrap
+            if identity_key_id(key) == self.key_id:
+                self.keys[self.key_id] = key
+        if not self.keys:
+            raise BadBox("no wrap of the identity key for this key")
+        opened = {}
+        while True:  # `previous` of one may open another
+            ready = [(n, o) for n, o in enumerate(self.good) if n not in opened and o.sealed_key_id in self.keys]
+            if not ready:
+                break
+            for n, operation in ready:
+                opened[n] = self._open_sealed(operation)
+        for n in sorted(opened):
+            operation, part = self.good[n], opened[n]
+            added = {"Genesis": "device", "AddDevice": "device", "AddPeer": "peer"}.get(operation.kind)
+            if added:
+                signing = operation.value[added][0]
+                (self.devices.get(signing) or self.peers[signing]).name = part["name"]
+            self.streams += part["streams"]
+        return len(opened)
+
+    def _open_sealed(self, operation):
+        key = KDF("sealed part", self.keys[operation.sealed_key_id])
+        part = read(open_box(key, sealed_aad(self.binding, operation.nonce), operation.box), SEALED, "an opened sealed part")
+        for stream, _, epoch, epoch_key in part["streams"]:
+            if epoch_id(stream, epoch_key) != epoch:
+                raise BadBox("a sealed part with an epoch key that is not its id's")
+        for key_id, older in part["previous"]:
+            if identity_key_id(older) != key_id:
+                raise BadBox("a sealed part with an identity key that is not its id's")
+            self.keys[key_id] = older
+        return part
+
+    def epoch_key(self, epoch):
+        for _, _, one, key in self.streams:
+            if one == epoch:
+                return key
+        return None

@@ -1,0 +1,52 @@
+"""Frames and the shapes of their bodies."""
+
+from .crypto import SIGNED
+from .dagcbor import BOOL, TEXT, UINT, Each, Maybe, read
+from .errors import BadFrame, ReaderError
+from .identity import KEYS, OPERATION
+from .log import ITEM, RANGE
+
+MAX_FRAME = 2097152
+BODIES = {
+    0: [UINT, UINT, 32, 32, 16, Each(OPERATION)],
+    1: [UINT, Maybe(32), Each(32), Each(ITEM), BOOL],
+    2: [Each(OPERATION)],
+    3: [Each([SIGNED, OPERATION])],
+    4: RANGE,
+    5: [Each(SIGNED)],
+    6: [Maybe(32), TEXT, UINT],
+    7: [32, Each([UINT, 32])],
+    8: [],
+    9: [TEXT],
+    10: [Each(SIGNED)],
+    32: [UINT, KEYS, 32, 32],
+    33: [UINT, KEYS, 32],
+    34: [32],
+    35: [32],
+    36: [64],
+    37: [32],
+    38: [TEXT],
+    39: [],
+}
+
+
+def read_frame(data):
+    """(kind, body) of one whole frame."""
+    if len(data) < 4:
+        raise BadFrame("a frame that is cut short")
+    length = int.from_bytes(data[:4], "big")
+    if not 1 <= length <= MAX_FRAME:
+        raise BadFrame("a frame of length %d" % length)
+    if len(data) != 4 + length:
+        raise BadFrame("a frame that is not as long as it says")
+    kind = data[4]
+    if kind not in BODIES:
+        raise BadFrame("a frame of the unknown kind %d" % kind)
+    try:
+        return kind, read(data[5:], BODIES[kind], "the body of a frame of kind %d" % kind)
+    except ReaderError as error:
+        raise BadFrame(str(error)) from None
+
+
+def write_frame(kind, body):
+    return (len(body) + 1).to_bytes(4, "big") + bytes([kind]) + body
