@@ -42,6 +42,9 @@ fn main() {
     }
     // `+whole-archive` by hand: link order against libsqlite3-sys no longer matters.
     cc.cargo_metadata(false).compile("rhizome_sqlite3mc");
-    println!("cargo:rustc-link-search=native={}", env::var("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
+    println!(
+        "cargo:rustc-link-search=native={}",
+        env::var("OUT_DIR").expect("cargo sets OUT_DIR for build scripts")
+    );
     println!("cargo:rustc-link-lib=static:+whole-archive=rhizome_sqlite3mc");
 }

@@ -1,7 +1,29 @@
-//! Rhizome.
+//! Rhizome: people own their data; apps ask for access to it.
+//!
+//! A [`Pod`] keeps what a person writes as encrypted, append-only event logs on their device, works for ever with no network, and
+//! syncs with their other devices and with a cloud peer that stores what it cannot read. Start there.
+//!
+//! Each module uses only those above it in this list: [`crypto`], [`identity`], [`log`], [`store`], [`document`], [`sync`], [`net`], then
+//! the facade. `docs/formats.md` gives every byte, `docs/threats.md` what is promised against whom.
+
 pub mod crypto;
 pub mod document;
+mod error;
 pub mod identity;
 pub mod log;
+pub mod net;
+mod pod;
 pub mod store;
 pub mod sync;
+
+pub use crypto::{DeviceSecret, Keeper, Kept, SecretId, Zeroizing};
+pub use document::{Document, DocumentError, Edit, Key, ListRow, Page, Value};
+pub use error::Error;
+pub use identity::Ticket;
+pub use log::{DocumentId, Event};
+pub use net::{Confirm, LinkOutcome, NetOptions, Relay};
+pub use pod::{
+    DocumentEdit, EntryRef, Holder, Invite, Live, PeerReport, PeerStatus, Pod, PodOptions, Status, SyncReport,
+    SyncState, WaitReason, Written, path,
+};
+pub use store::{FileKeeper, ListCursor};

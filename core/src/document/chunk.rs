@@ -208,10 +208,7 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], ChunkError> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(count)
-            .ok_or(ChunkError::Truncated)?;
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(ChunkError::Truncated)?;
         self.0 = rest;
         Ok(taken)
     }
@@ -350,8 +347,7 @@ fn walk(contents: &[u8], limits: Limits) -> Result<(), ChunkError> {
     let mut lengths = Vec::new();
     for _ in 0..count {
         let specification = rest.unsigned()?;
-        let specification =
-            u32::try_from(specification).map_err(|_| ChunkError::Column(u32::MAX))?;
+        let specification = u32::try_from(specification).map_err(|_| ChunkError::Column(u32::MAX))?;
         // Anything else includes a column with the bit that says deflated.
         let place = column::ALL
             .iter()
@@ -416,9 +412,7 @@ impl<'a> Columns<'a> {
             operations,
             Reader::unsigned,
             |_, counter| match counter {
-                Some(counter) if counter > u64::from(u32::MAX) => {
-                    Err(ChunkError::Contents(column::OBJECT_COUNTER))
-                }
+                Some(counter) if counter > u64::from(u32::MAX) => Err(ChunkError::Contents(column::OBJECT_COUNTER)),
                 _ => Ok(()),
             },
         )?;
@@ -426,22 +420,17 @@ impl<'a> Columns<'a> {
         self.actors(column::KEY_ACTOR, operations, actors)?;
         self.counters(column::KEY_COUNTER, operations)?;
         let mut names = 0_u64;
-        self.runs(
-            column::KEY_NAME,
-            operations,
-            Reader::prefixed,
-            |count, name| {
-                let Some(name) = name else { return Ok(()) };
-                if std::str::from_utf8(name).is_err() {
-                    return Err(ChunkError::Contents(column::KEY_NAME));
-                }
-                names = names.saturating_add(count.saturating_mul(name.len() as u64));
-                if names > limits.names {
-                    return Err(ChunkError::TooManyOperations);
-                }
-                Ok(())
-            },
-        )?;
+        self.runs(column::KEY_NAME, operations, Reader::prefixed, |count, name| {
+            let Some(name) = name else { return Ok(()) };
+            if std::str::from_utf8(name).is_err() {
+                return Err(ChunkError::Contents(column::KEY_NAME));
+            }
+            names = names.saturating_add(count.saturating_mul(name.len() as u64));
+            if names > limits.names {
+                return Err(ChunkError::TooManyOperations);
+            }
+            Ok(())
+        })?;
 
         if self.booleans(operations)? != operations {
             return Err(ChunkError::Contents(column::INSERT));
@@ -514,15 +503,10 @@ impl<'a> Columns<'a> {
 
     /// A column of positions in the change's list of actors.
     fn actors(&self, specification: u32, most: u64, actors: u64) -> Result<u64, ChunkError> {
-        self.runs(
-            specification,
-            most,
-            Reader::unsigned,
-            |_, actor| match actor {
-                Some(actor) if actor >= actors => Err(ChunkError::Contents(specification)),
-                _ => Ok(()),
-            },
-        )
+        self.runs(specification, most, Reader::unsigned, |_, actor| match actor {
+            Some(actor) if actor >= actors => Err(ChunkError::Contents(specification)),
+            _ => Ok(()),
+        })
     }
 
     /// A column of differences between numbers that must fit 32 bits.
@@ -559,24 +543,19 @@ impl<'a> Columns<'a> {
         let mut actions = actions.iter().copied();
         let mut left = 0;
         let mut action = 0;
-        let entries = self.runs(
-            column::VALUE_META,
-            operations,
-            Reader::unsigned,
-            |count, meta| {
-                let meta = meta.ok_or(bad)?;
-                let (kind, length) = (meta & 0x0f, meta >> 4);
-                for _ in 0..count {
-                    if left == 0 {
-                        (left, action) = actions.next().ok_or(bad)?;
-                    }
-                    left -= 1;
-                    let bytes = raw.take_long(length)?;
-                    value(kind, bytes, action).ok_or(bad)?;
+        let entries = self.runs(column::VALUE_META, operations, Reader::unsigned, |count, meta| {
+            let meta = meta.ok_or(bad)?;
+            let (kind, length) = (meta & 0x0f, meta >> 4);
+            for _ in 0..count {
+                if left == 0 {
+                    (left, action) = actions.next().ok_or(bad)?;
                 }
-                Ok(())
-            },
-        )?;
+                left -= 1;
+                let bytes = raw.take_long(length)?;
+                value(kind, bytes, action).ok_or(bad)?;
+            }
+            Ok(())
+        })?;
         if entries != operations || !raw.0.is_empty() {
             return Err(bad);
         }
@@ -597,9 +576,7 @@ fn value(kind: u64, bytes: &[u8], action: u64) -> Option<()> {
         }
         4 | 8 | 9 => {
             let number = rest.signed().ok()?;
-            if (action == ACTION_INCREMENT || kind == 8)
-                && number.unsigned_abs() > MAX_COUNTER.unsigned_abs()
-            {
+            if (action == ACTION_INCREMENT || kind == 8) && number.unsigned_abs() > MAX_COUNTER.unsigned_abs() {
                 return None;
             }
         }
@@ -814,10 +791,7 @@ mod tests {
         assert_eq!(check(&sets(1, "field")), Ok(()));
         assert_eq!(check(&sets(900_000, "field")), Ok(()));
         for count in [1_000_001, i64::from(u32::MAX), i64::MAX] {
-            assert_eq!(
-                check(&sets(count, "field")),
-                Err(ChunkError::TooManyOperations)
-            );
+            assert_eq!(check(&sets(count, "field")), Err(ChunkError::TooManyOperations));
         }
         // The longest literal run there is.
         let mut columns = sets(1, "field");
@@ -849,28 +823,19 @@ mod tests {
         columns.push((column::PREDECESSOR_COUNTER, run(1, signed(5))));
         assert_eq!(check(&columns), Ok(()));
         columns[6].1 = run(1, signed(1 << 32));
-        assert_eq!(
-            check(&columns),
-            Err(ChunkError::Contents(column::PREDECESSOR_COUNTER))
-        );
+        assert_eq!(check(&columns), Err(ChunkError::Contents(column::PREDECESSOR_COUNTER)));
         columns[6].1 = run(1, signed(-1));
         assert!(check(&columns).is_err());
         columns[6].1 = run(1, signed(5));
         columns[5].1 = run(1, vec![1]);
-        assert_eq!(
-            check(&columns),
-            Err(ChunkError::Contents(column::PREDECESSOR_ACTOR))
-        );
+        assert_eq!(check(&columns), Err(ChunkError::Contents(column::PREDECESSOR_ACTOR)));
         for (seq, first) in [(0, 1), (1, 0), (1 << 32, 1), (1, u64::from(u32::MAX) - 9)] {
             let mut bytes = vec![0, 4, 1, 2, 3, 4];
             bytes.extend(unsigned(seq));
             bytes.extend(unsigned(first));
             bytes.extend([0, 0, 0, 0]);
             let bytes = framed(CHANGE, &bytes);
-            assert_eq!(
-                check_change(&bytes, Limits::default()),
-                Err(ChunkError::Head)
-            );
+            assert_eq!(check_change(&bytes, Limits::default()), Err(ChunkError::Head));
         }
     }
 
@@ -908,8 +873,7 @@ mod tests {
         let text = tx.put_object(ROOT, "text", ObjType::Text).unwrap();
         tx.splice_text(&text, 0, 0, "marked").unwrap();
         let mark = automerge::marks::Mark::new("bold".into(), true, 1, 3);
-        tx.mark(&text, mark, automerge::marks::ExpandMark::Both)
-            .unwrap();
+        tx.mark(&text, mark, automerge::marks::ExpandMark::Both).unwrap();
         tx.commit();
         let marked = doc.get_last_local_change().unwrap();
         assert!(check_change(marked.raw_bytes(), Limits::default()).is_err());

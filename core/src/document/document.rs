@@ -17,8 +17,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::transaction::{Transactable, Transaction};
 use automerge::{
-    ActorId, Automerge, AutomergeError, Change, ChangeHash, ObjId, ObjType, Prop, ROOT, ReadDoc,
-    ScalarValue, TextEncoding, ValueRef,
+    ActorId, Automerge, AutomergeError, Change, ChangeHash, ObjId, ObjType, Prop, ROOT, ReadDoc, ScalarValue,
+    TextEncoding, ValueRef,
 };
 
 use super::chunk::{self, ChunkError, Limits, MAX_COUNTER, check_change, open_change};
@@ -124,10 +124,9 @@ impl DocumentError {
     /// Which change of the call the error is about, if it is about one.
     pub fn index(&self) -> Option<usize> {
         match self {
-            Self::Chunk { index, .. }
-            | Self::Checksum { index }
-            | Self::Fork { index }
-            | Self::Rejected { index } => Some(*index),
+            Self::Chunk { index, .. } | Self::Checksum { index } | Self::Fork { index } | Self::Rejected { index } => {
+                Some(*index)
+            }
             _ => None,
         }
     }
@@ -301,8 +300,7 @@ impl Document {
         while !rest.is_empty() {
             let end = chunk::chunk_end(rest).map_err(|_| DocumentError::Damaged)?;
             let (waiting, after) = rest.split_at(end);
-            let change =
-                read_change(waiting, document.limits, 0).map_err(|_| DocumentError::Damaged)?;
+            let change = read_change(waiting, document.limits, 0).map_err(|_| DocumentError::Damaged)?;
             document.pending.insert(change.hash(), change);
             rest = after;
         }
@@ -403,9 +401,7 @@ impl Document {
                 let bytes = change.bytes().into_owned();
                 match check_change(&bytes, self.limits) {
                     Ok(()) => Ok(bytes),
-                    Err(ChunkError::TooLarge | ChunkError::TooManyOperations) => {
-                        Err(DocumentError::TooLarge)
-                    }
+                    Err(ChunkError::TooLarge | ChunkError::TooManyOperations) => Err(DocumentError::TooLarge),
                     Err(_) => Err(DocumentError::Failed),
                 }
             });
@@ -495,10 +491,7 @@ impl Document {
                 },
             }
         };
-        let waits: usize = waiting
-            .values()
-            .map(|change| change.raw_bytes().len())
-            .sum();
+        let waits: usize = waiting.values().map(|change| change.raw_bytes().len()).sum();
         if waits > MAX_PENDING_BYTES {
             return Err(DocumentError::PendingFull);
         }
@@ -521,10 +514,7 @@ impl Document {
 
     /// Parts those changes whose dependencies are all here, each after those
     /// it builds on, from the rest.
-    fn split_ready(
-        &self,
-        waiting: &BTreeMap<ChangeHash, Change>,
-    ) -> (Vec<Change>, BTreeMap<ChangeHash, Change>) {
+    fn split_ready(&self, waiting: &BTreeMap<ChangeHash, Change>) -> (Vec<Change>, BTreeMap<ChangeHash, Change>) {
         let mut unmet: HashMap<ChangeHash, usize> = HashMap::new();
         let mut children: HashMap<ChangeHash, Vec<ChangeHash>> = HashMap::new();
         let mut next = Vec::new();
@@ -587,13 +577,8 @@ impl Document {
             let before = self.doc.get_heads();
             let mut doc = self.doc.clone();
             doc.apply_changes(ready.iter().cloned()).ok()?;
-            let held: HashSet<ChangeHash> = doc
-                .get_changes(&before)
-                .iter()
-                .map(|change| change.hash())
-                .collect();
-            let faithful =
-                held.len() == ready.len() && ready.iter().all(|c| held.contains(&c.hash()));
+            let held: HashSet<ChangeHash> = doc.get_changes(&before).iter().map(|change| change.hash()).collect();
+            let faithful = held.len() == ready.len() && ready.iter().all(|c| held.contains(&c.hash()));
             faithful.then_some(doc)
         })
         .flatten()
@@ -663,8 +648,7 @@ fn guard<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 fn read_change(bytes: &[u8], limits: Limits, index: usize) -> Result<Change, DocumentError> {
-    let plain =
-        open_change(bytes, limits).map_err(|error| DocumentError::Chunk { index, error })?;
+    let plain = open_change(bytes, limits).map_err(|error| DocumentError::Chunk { index, error })?;
     let checksum = chunk::checksum(&plain).map(<[u8]>::to_vec);
     let change = guard(|| Change::from_bytes(plain.into_owned()))
         .and_then(Result::ok)
@@ -789,12 +773,7 @@ fn read_map(doc: &impl ReadDoc, id: &ObjId, level: usize) -> Value {
     )
 }
 
-fn read_item(
-    doc: &impl ReadDoc,
-    value: &ValueRef<'_>,
-    id: impl Fn() -> ObjId,
-    level: usize,
-) -> Value {
+fn read_item(doc: &impl ReadDoc, value: &ValueRef<'_>, id: impl Fn() -> ObjId, level: usize) -> Value {
     match value {
         ValueRef::Object(kind) => read(doc, &id(), *kind, level + 1),
         ValueRef::Scalar(value) => scalar(&ScalarValue::from(value.clone())),
@@ -808,9 +787,7 @@ fn scalar(value: &ScalarValue) -> Value {
         ScalarValue::Int(value) => Value::Int(*value),
         // Nothing here writes these; others' past the range of Int lose
         // precision rather than sign.
-        ScalarValue::Uint(value) => {
-            i64::try_from(*value).map_or(Value::Float(*value as f64), Value::Int)
-        }
+        ScalarValue::Uint(value) => i64::try_from(*value).map_or(Value::Float(*value as f64), Value::Int),
         ScalarValue::F64(value) => Value::Float(*value),
         ScalarValue::Counter(value) => Value::Counter(i64::from(value)),
         ScalarValue::Timestamp(value) => Value::Date(*value),
@@ -904,12 +881,7 @@ impl Edit<'_> {
 
     /// Puts a value into the list at the end of a path, before the one at
     /// `index`, or at the end.
-    pub fn insert(
-        &mut self,
-        path: &[Key],
-        index: usize,
-        value: Value,
-    ) -> Result<(), DocumentError> {
+    pub fn insert(&mut self, path: &[Key], index: usize, value: Value) -> Result<(), DocumentError> {
         check_value(&value, path.len() + 1)?;
         let id = self.object_of(path, ObjType::List)?;
         if index > self.transaction.length(&id) {
@@ -920,13 +892,7 @@ impl Edit<'_> {
 
     /// In the text at the end of a path, removes `delete` characters from
     /// `at` on and puts `insert` there. Characters are Unicode code points.
-    pub fn splice_text(
-        &mut self,
-        path: &[Key],
-        at: usize,
-        delete: usize,
-        insert: &str,
-    ) -> Result<(), DocumentError> {
+    pub fn splice_text(&mut self, path: &[Key], at: usize, delete: usize, insert: &str) -> Result<(), DocumentError> {
         let id = self.object_of(path, ObjType::Text)?;
         let length = self.transaction.length(&id);
         let past = DocumentError::OutOfRange { step: path.len() };
@@ -950,10 +916,7 @@ impl Edit<'_> {
             }
             found => found?,
         };
-        let old = self
-            .transaction
-            .text(&id)
-            .map_err(|_| DocumentError::Failed)?;
+        let old = self.transaction.text(&id).map_err(|_| DocumentError::Failed)?;
         if old == text {
             return Ok(());
         }
@@ -1063,9 +1026,7 @@ impl Edit<'_> {
         let below = missing.iter().chain([key]).enumerate();
         for (place, key) in below.skip(usize::from(missing.is_empty())) {
             if place > 0 && !matches!(key, Key::Field(_)) {
-                return Err(DocumentError::NotFound {
-                    step: made + place - 1,
-                });
+                return Err(DocumentError::NotFound { step: made + place - 1 });
             }
         }
         if missing.is_empty() {
@@ -1147,13 +1108,7 @@ fn check_value(value: &Value, level: usize) -> Result<(), DocumentError> {
 
 /// Writes a value with everything below it, in place of what is there or
 /// inserted into a list.
-fn put(
-    tx: &mut Transaction<'_>,
-    parent: &ObjId,
-    at: Prop,
-    insert: bool,
-    value: &Value,
-) -> Result<(), AutomergeError> {
+fn put(tx: &mut Transaction<'_>, parent: &ObjId, at: Prop, insert: bool, value: &Value) -> Result<(), AutomergeError> {
     let object = |tx: &mut Transaction<'_>, kind| match &at {
         Prop::Seq(index) if insert => tx.insert_object(parent, *index, kind),
         _ => tx.put_object(parent, at.clone(), kind),
@@ -1289,11 +1244,7 @@ mod tests {
         assert_eq!((vec![info.hash], info.dependencies), (doc.heads(), vec![]));
         // Nothing new, no change.
         assert!(edit(&mut doc, |e| e.set(&path(&["a", "b", "c"]), Value::Int(1))).is_empty());
-        assert!(
-            edit(&mut doc, |e| e
-                .set_text(&path(&["texts", "note"]), "hello world"))
-            .is_empty()
-        );
+        assert!(edit(&mut doc, |e| e.set_text(&path(&["texts", "note"]), "hello world")).is_empty());
         assert!(edit(&mut doc, |_| Ok(())).is_empty());
         assert!(edit(&mut doc, |e| e.delete(&path(&["gone", "too"]))).is_empty());
         assert_eq!(doc.changes_since(&doc.heads()), Vec::<Vec<u8>>::new());
@@ -1372,10 +1323,7 @@ mod tests {
             refused(doc, |e| e.set(&path(&["a", "n", "x", "y"]), null())),
             E::WrongType { step: 1 }
         );
-        assert_eq!(
-            refused(doc, |e| e.set(&[0.into()], null())),
-            E::WrongType { step: 0 }
-        );
+        assert_eq!(refused(doc, |e| e.set(&[0.into()], null())), E::WrongType { step: 0 });
         assert_eq!(
             refused(doc, |e| e.set(&path(&["l", "x"]), null())),
             E::WrongType { step: 1 }
@@ -1397,38 +1345,25 @@ mod tests {
             E::NotFound { step: 0 }
         );
         assert_eq!(
-            refused(doc, |e| e
-                .set(&["a".into(), "x".into(), 0.into(), "y".into()], null())),
+            refused(doc, |e| e.set(&["a".into(), "x".into(), 0.into(), "y".into()], null())),
             E::NotFound { step: 1 }
         );
         assert_eq!(
             refused(doc, |e| e.delete(&["l".into(), 5.into()])),
             E::OutOfRange { step: 1 }
         );
-        assert_eq!(
-            refused(doc, |e| e.insert(&l, 2, null())),
-            E::OutOfRange { step: 1 }
-        );
-        assert_eq!(
-            refused(doc, |e| e.insert(&t, 0, null())),
-            E::WrongType { step: 0 }
-        );
+        assert_eq!(refused(doc, |e| e.insert(&l, 2, null())), E::OutOfRange { step: 1 });
+        assert_eq!(refused(doc, |e| e.insert(&t, 0, null())), E::WrongType { step: 0 });
         assert_eq!(
             refused(doc, |e| e.insert(&path(&["x"]), 0, null())),
             E::NotFound { step: 0 }
         );
-        assert_eq!(
-            refused(doc, |e| e.splice_text(&t, 3, 2, "")),
-            E::OutOfRange { step: 1 }
-        );
+        assert_eq!(refused(doc, |e| e.splice_text(&t, 3, 2, "")), E::OutOfRange { step: 1 });
         assert_eq!(
             refused(doc, |e| e.splice_text(&t, 3, usize::MAX, "")),
             E::OutOfRange { step: 1 }
         );
-        assert_eq!(
-            refused(doc, |e| e.splice_text(&l, 0, 0, "x")),
-            E::WrongType { step: 0 }
-        );
+        assert_eq!(refused(doc, |e| e.splice_text(&l, 0, 0, "x")), E::WrongType { step: 0 });
         assert_eq!(
             refused(doc, |e| e.set_text(&path(&["a", "n"]), "x")),
             E::WrongType { step: 1 }
@@ -1446,8 +1381,7 @@ mod tests {
             E::CounterRange
         );
         assert_eq!(
-            refused(doc, |e| e
-                .set(&l, Value::List(vec![Value::Counter(i64::MAX)]))),
+            refused(doc, |e| e.set(&l, Value::List(vec![Value::Counter(i64::MAX)]))),
             E::CounterRange
         );
         let mut tower = Value::Null;
@@ -1507,19 +1441,13 @@ mod tests {
     fn a_large_text_replaced_does_not_take_long() {
         let mut doc = Document::new(&[1; 32]);
         let note = path(&["note"]);
-        let one: String = (0..60_000_u32)
-            .filter_map(|n| char::from_u32(0x61 + n % 7))
-            .collect();
-        let two: String = (0..60_000_u32)
-            .filter_map(|n| char::from_u32(0x41 + n % 11))
-            .collect();
+        let one: String = (0..60_000_u32).filter_map(|n| char::from_u32(0x61 + n % 7)).collect();
+        let two: String = (0..60_000_u32).filter_map(|n| char::from_u32(0x41 + n % 11)).collect();
         edit(&mut doc, |e| e.set_text(&note, &format!("start {one} end")));
         let begun = std::time::Instant::now();
         edit(&mut doc, |e| e.set_text(&note, &format!("start {two} end")));
         assert_eq!(doc.text(&note).unwrap(), format!("start {two} end"));
-        edit(&mut doc, |e| {
-            e.set_text(&note, &format!("start {two} more, the end"))
-        });
+        edit(&mut doc, |e| e.set_text(&note, &format!("start {two} more, the end")));
         assert!(doc.text(&note).unwrap().ends_with("more, the end"));
         assert!(begun.elapsed().as_secs() < 60);
     }
@@ -1531,9 +1459,7 @@ mod tests {
         let mut text: Vec<char> = (0..100_000_u32)
             .filter_map(|n| char::from_u32(0x61 + (n * 7 + n / 13) % 26))
             .collect();
-        edit(&mut doc, |e| {
-            e.set_text(&note, &text.iter().collect::<String>())
-        });
+        edit(&mut doc, |e| e.set_text(&note, &text.iter().collect::<String>()));
         for place in 0..200 {
             text[place * 487] = '.';
         }
@@ -1551,10 +1477,7 @@ mod tests {
             assert!(near(&chars(a), &chars(b)), "{a} {b}");
         }
         assert!(near(&many('a', MAX_EDITS / 2), &many('b', MAX_EDITS / 2)));
-        assert!(!near(
-            &many('a', MAX_EDITS / 2 + 1),
-            &many('b', MAX_EDITS / 2)
-        ));
+        assert!(!near(&many('a', MAX_EDITS / 2 + 1), &many('b', MAX_EDITS / 2)));
         assert!(!near(&[], &many('a', MAX_EDITS + 1)));
         assert!(near(&many('a', MAX_EDITS), &[]));
         let mixed = [many('a', 3000), many('b', 3000)].concat();
@@ -1570,15 +1493,10 @@ mod tests {
             changes.extend(edit(&mut a, |e| e.set(&path(&["n"]), Value::Int(n))));
         }
         let mut b = Document::new(&[2; 32]);
-        let late: Vec<_> = [&changes[2], &changes[3], &changes[3]]
-            .map(Clone::clone)
-            .to_vec();
+        let late: Vec<_> = [&changes[2], &changes[3], &changes[3]].map(Clone::clone).to_vec();
         let applied = b.apply(&late).unwrap();
         assert_eq!((applied.changed, applied.pending), (false, 2));
-        assert_eq!(
-            b.missing(),
-            vec![inspect(&changes[1], Limits::default()).unwrap().hash]
-        );
+        assert_eq!(b.missing(), vec![inspect(&changes[1], Limits::default()).unwrap().hash]);
         assert!(b.heads().is_empty());
         edit(&mut b, |e| e.set(&path(&["own"]), Value::Null));
         let mut b = Document::load(&b.save(), &[2; 32]).unwrap();
@@ -1589,10 +1507,7 @@ mod tests {
         assert!(!b.apply(&changes).unwrap().changed);
         assert_eq!(b.get(&path(&["n"])), Some(Value::Int(3)));
         assert!(b.missing().is_empty());
-        assert_eq!(
-            Document::load(&b.save(), &[3; 32]).unwrap().value(),
-            b.value()
-        );
+        assert_eq!(Document::load(&b.save(), &[3; 32]).unwrap().value(), b.value());
         let empty = Document::new(&[4; 32]).save();
         assert_eq!(
             Document::load(&empty, &[4; 32]).unwrap().heads(),
@@ -1741,10 +1656,7 @@ mod tests {
             e.insert(&list, 0, Value::Null)?;
             e.delete(&["all".into(), "list".into(), 2.into()])?;
             e.increment(&path(&["all", "count"]), 1)?;
-            e.set(
-                &path(&["all", "made"]),
-                Value::List(vec![Value::from(true)]),
-            )?;
+            e.set(&path(&["all", "made"]), Value::List(vec![Value::from(true)]))?;
             e.set(&path(&["all", "string"]), Value::from("later"))
         });
         let change = Change::from_bytes(last[0].clone()).unwrap();
@@ -1775,14 +1687,7 @@ mod tests {
     }
 
     /// How one operation of a change is made hostile.
-    fn twisted(
-        change: &mut ExpandedChange,
-        which: usize,
-        how: u8,
-        counter: u64,
-        actor: u8,
-        value: i64,
-    ) {
+    fn twisted(change: &mut ExpandedChange, which: usize, how: u8, counter: u64, actor: u8, value: i64) {
         use automerge::legacy::{ElementId, Key, ObjectId, OpId, OpType};
         let count = change.operations.len();
         let op = &mut change.operations[which % count];
@@ -1813,9 +1718,7 @@ mod tests {
                 let pred: Vec<OpId> = op.pred.iter().cloned().chain([id]).collect();
                 op.pred = pred.into();
             }
-            _ => change
-                .operations
-                .swap(which % count, counter as usize % count),
+            _ => change.operations.swap(which % count, counter as usize % count),
         }
     }
 
@@ -1911,9 +1814,7 @@ mod tests {
             Some(Value::List(values)) => values.len(),
             _ => 0,
         };
-        let at = |place: &u8| -> Vec<Key> {
-            vec!["list".into(), (usize::from(*place) % length.max(1)).into()]
-        };
+        let at = |place: &u8| -> Vec<Key> { vec!["list".into(), (usize::from(*place) % length.max(1)).into()] };
         match act {
             Act::Set(key, value) => e.set(&path(&["map", &key.to_string()]), Value::Int(*value)),
             Act::Text(place, delete, insert) => {
@@ -1926,11 +1827,7 @@ mod tests {
                 e.splice_text(&text, place, delete, insert)
             }
             Act::Rewrite(to) => e.set_text(&text, to),
-            Act::Insert(place, value) => e.insert(
-                &list,
-                usize::from(*place) % (length + 1),
-                Value::Int(*value),
-            ),
+            Act::Insert(place, value) => e.insert(&list, usize::from(*place) % (length + 1), Value::Int(*value)),
             Act::Replace(place) if length > 0 => e.set(&at(place), everything()),
             Act::Delete(place) if length > 0 => e.delete(&at(place)),
             Act::Replace(_) | Act::Delete(_) => Ok(()),

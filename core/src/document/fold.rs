@@ -92,11 +92,14 @@ impl Documents {
             for branch in branches {
                 // Nothing of a log is folded twice for its branches: each begins where it parted.
                 let first = branch.base.max(1);
-                let mut cursor = self.views.with(|views| views.cursor(&author, branch.branch))?.unwrap_or(first);
+                let mut cursor = self
+                    .views
+                    .with(|views| views.cursor(&author, branch.branch))?
+                    .unwrap_or(first);
                 while cursor < branch.head.seq {
-                    let batch = self.log.read(|read| {
-                        read.entries_after(&author, branch.branch, cursor, BATCH_ENTRIES, BATCH_BYTES)
-                    })?;
+                    let batch = self
+                        .log
+                        .read(|read| read.entries_after(&author, branch.branch, cursor, BATCH_ENTRIES, BATCH_BYTES))?;
                     let Some(last) = batch.last() else { break };
                     cursor = last.position().seq;
                     self.views.with(|views| {
@@ -114,7 +117,9 @@ impl Documents {
         for epoch in awaited.iter().filter(|epoch| ring.epoch(epoch).is_some()) {
             self.views.with(|views| {
                 for (author, branch, seq) in views.take_waiting(epoch)? {
-                    let entries = self.log.read(|read| read.entries_after(&author, branch, seq - 1, 1, 0))?;
+                    let entries = self
+                        .log
+                        .read(|read| read.entries_after(&author, branch, seq - 1, 1, 0))?;
                     fold_batch(views, ring, branch, &entries, folded)?;
                 }
                 Ok(())
@@ -126,7 +131,8 @@ impl Documents {
     /// A document for writing as `actor`; a new one if it is not here. With the collection it is in.
     pub fn open(&self, document: &DocumentId, actor: &[u8; 32]) -> Result<Option<(String, Document)>, StoreError> {
         let row = self.views.with(|views| views.document(document))?;
-        row.map(|row| Ok((row.collection, Document::load(&row.state, actor).map_err(damaged)?))).transpose()
+        row.map(|row| Ok((row.collection, Document::load(&row.state, actor).map_err(damaged)?)))
+            .transpose()
     }
 
     /// A document as it is now.
@@ -152,7 +158,10 @@ impl Documents {
                 fields: serde_json::from_str(&fields).unwrap_or_default(),
             })
             .collect();
-        let next = rows.last().filter(|_| full).map(|row| ListCursor { millis: row.millis, document: row.document });
+        let next = rows.last().filter(|_| full).map(|row| ListCursor {
+            millis: row.millis,
+            document: row.document,
+        });
         Ok(Page { rows, next })
     }
 
@@ -164,6 +173,11 @@ impl Documents {
     /// How many documents a collection has.
     pub fn count(&self, collection: &str) -> Result<u64, StoreError> {
         self.views.with(|views| views.count(collection))
+    }
+
+    /// The last entry of each author log that changed a document.
+    pub fn entries_of(&self, document: &DocumentId) -> Result<Vec<(AuthorId, u64)>, StoreError> {
+        self.views.with(|views| views.touched(document))
     }
 
     /// How many entries wait for a key.
@@ -183,17 +197,22 @@ impl Documents {
             for branch in branches {
                 let mut after = branch.base.max(1);
                 loop {
-                    let batch = self.log.read(|read| {
-                        read.entries_after(&author, branch.branch, after, BATCH_ENTRIES, BATCH_BYTES)
-                    })?;
+                    let batch = self
+                        .log
+                        .read(|read| read.entries_after(&author, branch.branch, after, BATCH_ENTRIES, BATCH_BYTES))?;
                     let Some(last) = batch.last() else { break };
                     after = last.position().seq;
                     for entry in &batch {
-                        let Some(key) = ring.epoch(&entry.entry().epoch) else { continue };
+                        let Some(key) = ring.epoch(&entry.entry().epoch) else {
+                            continue;
+                        };
                         let at = entry.position();
                         for content in open_entry(entry, key).unwrap_or_default() {
                             let order = (content.time, author, at.seq, at.hash);
-                            let own = content.events.into_iter().filter(|event| matches!(event, Event::App { .. }));
+                            let own = content
+                                .events
+                                .into_iter()
+                                .filter(|event| matches!(event, Event::App { .. }));
                             events.extend(own.map(|event| (order, event)));
                         }
                     }
@@ -206,7 +225,10 @@ impl Documents {
 }
 
 fn damaged(error: DocumentError) -> StoreError {
-    StoreError::Damaged { file: "views.db", why: error.to_string() }
+    StoreError::Damaged {
+        file: "views.db",
+        why: error.to_string(),
+    }
 }
 
 fn fold_batch(
@@ -231,7 +253,10 @@ fn fold_batch(
             folded.latest = folded.latest.max(content.time);
             for event in content.events {
                 let Event::Document(change) = event else { continue };
-                let known = changes.entry(change.document).or_insert_with(|| (change.collection.clone(), Vec::new()));
+                views.touch(&change.document, &entry.author(), entry.position().seq)?;
+                let known = changes
+                    .entry(change.document)
+                    .or_insert_with(|| (change.collection.clone(), Vec::new()));
                 let own = own_changes(&entry.author(), change);
                 folded.unreadable += u64::from(own.is_none());
                 known.1.extend(own.unwrap_or_default());
@@ -253,7 +278,12 @@ fn own_changes(author: &AuthorId, change: DocumentChange) -> Option<Vec<Vec<u8>>
     change.changes.iter().all(own).then_some(change.changes)
 }
 
-fn apply(views: &ViewsWrite<'_>, id: DocumentId, collection: String, changes: Vec<Vec<u8>>) -> Result<bool, StoreError> {
+fn apply(
+    views: &ViewsWrite<'_>,
+    id: DocumentId,
+    collection: String,
+    changes: Vec<Vec<u8>>,
+) -> Result<bool, StoreError> {
     let known = views.document(&id)?;
     let (collection, mut document) = match known {
         Some(row) => (row.collection, Document::load(&row.state, &READER).map_err(damaged)?),
@@ -270,7 +300,9 @@ fn apply(views: &ViewsWrite<'_>, id: DocumentId, collection: String, changes: Ve
                 break;
             }
             Err(error) => {
-                let Some(index) = error.index() else { return Err(damaged(error)) };
+                let Some(index) = error.index() else {
+                    return Err(damaged(error));
+                };
                 let refused = offered.remove(index);
                 let hash = crate::crypto::Hash::plain(&refused);
                 views.set_aside(&id, &hash.0, &refused)?;
@@ -281,7 +313,11 @@ fn apply(views: &ViewsWrite<'_>, id: DocumentId, collection: String, changes: Ve
         return Ok(false);
     }
     let (fields, dates) = listed(&document.value());
-    let row = DocumentRow { document: id, collection, state: document.save() };
+    let row = DocumentRow {
+        document: id,
+        collection,
+        state: document.save(),
+    };
     views.put_document(&row, &fields, &dates)?;
     Ok(true)
 }

@@ -62,28 +62,38 @@ pub(super) struct AuthorRow {
 
 impl Read<'_> {
     fn author_row(&self, author: &AuthorId) -> Result<Option<AuthorRow>, StoreError> {
-        let mut statement = self.conn.prepare_cached("SELECT id, device FROM authors WHERE author = ?1")?;
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT id, device FROM authors WHERE author = ?1")?;
         let row = statement.query_row([author.0], |row| {
-            Ok(AuthorRow { id: row.get(0)?, author: *author, device: PublicKey(bytes(row, 1)?) })
+            Ok(AuthorRow {
+                id: row.get(0)?,
+                author: *author,
+                device: PublicKey(bytes(row, 1)?),
+            })
         });
         Ok(row.optional()?)
     }
 
     fn branches_of(&self, author: i64) -> Result<Vec<BranchHead>, StoreError> {
-        let mut statement =
-            self.conn.prepare_cached("SELECT branch, base, seq, hash FROM branches WHERE author = ?1 ORDER BY branch")?;
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT branch, base, seq, hash FROM branches WHERE author = ?1 ORDER BY branch")?;
         let rows = statement.query_map([author], |row| read_branch(row, 0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// The branches of an author log; none if it has no entries.
     pub fn branches(&self, author: &AuthorId) -> Result<Vec<BranchHead>, StoreError> {
-        self.author_row(author)?.map_or(Ok(Vec::new()), |row| self.branches_of(row.id))
+        self.author_row(author)?
+            .map_or(Ok(Vec::new()), |row| self.branches_of(row.id))
     }
 
     /// The start of an author log, if it is known.
     pub fn start(&self, author: &AuthorId) -> Result<Option<Start>, StoreError> {
-        let mut statement = self.conn.prepare_cached("SELECT start FROM authors WHERE author = ?1")?;
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT start FROM authors WHERE author = ?1")?;
         let bytes: Option<Vec<u8>> = statement.query_row([author.0], |row| row.get(0)).optional()?;
         bytes.map(|bytes| Start::decode(&bytes).map_err(damaged)).transpose()
     }
@@ -95,7 +105,12 @@ impl Read<'_> {
              JOIN branches b ON b.author = a.id WHERE i.identity = ?1 ORDER BY a.author, b.branch",
         )?;
         let rows = statement.query_map([identity.0], |row| {
-            Ok(Item(AuthorId(bytes(row, 0)?), uint(row.get(1)?), uint(row.get(2)?), Hash(bytes(row, 3)?)))
+            Ok(Item(
+                AuthorId(bytes(row, 0)?),
+                uint(row.get(1)?),
+                uint(row.get(2)?),
+                Hash(bytes(row, 3)?),
+            ))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -123,15 +138,20 @@ impl Read<'_> {
             return Ok(None);
         }
         let stored_in = if seq <= branch.base { 0 } else { branch.branch };
-        let mut statement =
-            self.conn.prepare_cached("SELECT hash FROM entries WHERE author = ?1 AND branch = ?2 AND seq = ?3")?;
-        let hash = statement.query_row((author.id, stored_in, int(seq)), |row| bytes(row, 0)).optional()?;
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT hash FROM entries WHERE author = ?1 AND branch = ?2 AND seq = ?3")?;
+        let hash = statement
+            .query_row((author.id, stored_in, int(seq)), |row| bytes(row, 0))
+            .optional()?;
         Ok(hash.map(Hash))
     }
 
     /// Whether `position` lies on `branch` of `author`.
     pub fn is_on(&self, author: &AuthorId, branch: &BranchHead, position: Position) -> Result<bool, StoreError> {
-        let Some(row) = self.author_row(author)? else { return Ok(position == Position::start(author)) };
+        let Some(row) = self.author_row(author)? else {
+            return Ok(position == Position::start(author));
+        };
         Ok(self.hash_at(&row, branch, position.seq)? == Some(position.hash))
     }
 
@@ -147,7 +167,9 @@ impl Read<'_> {
 
     /// Points of a branch for finding where two branches part: the head, then ever further apart, down to the start.
     pub fn points(&self, author: &AuthorId, branch: &BranchHead) -> Result<Vec<(u64, Hash)>, StoreError> {
-        let Some(row) = self.author_row(author)? else { return Ok(Vec::new()) };
+        let Some(row) = self.author_row(author)? else {
+            return Ok(Vec::new());
+        };
         let mut points = Vec::new();
         let (mut seq, mut step) = (branch.head.seq, 1);
         loop {
@@ -173,7 +195,9 @@ impl Read<'_> {
         limit: u64,
         max_bytes: usize,
     ) -> Result<Vec<VerifiedEntry>, StoreError> {
-        let Some(row) = self.author_row(author)? else { return Ok(Vec::new()) };
+        let Some(row) = self.author_row(author)? else {
+            return Ok(Vec::new());
+        };
         let Some(head) = self.branches_of(row.id)?.into_iter().find(|head| head.branch == branch) else {
             return Ok(Vec::new());
         };
@@ -207,11 +231,16 @@ impl Read<'_> {
         after: Position,
         max_bytes: usize,
     ) -> Result<Option<Range>, StoreError> {
-        let Some(row) = self.author_row(author)? else { return Ok(None) };
+        let Some(row) = self.author_row(author)? else {
+            return Ok(None);
+        };
         let mut entries = self.entries_after(author, branch, after.seq, READ_AT_ONCE, max_bytes)?;
         // Only the last signature of a run that came from elsewhere was checked: do not pass on a cut that nobody checked.
         while let Some(last) = entries.last() {
-            let good = row.device.verify("entry", &last.position().hash.0, &last.entry().signature).is_ok();
+            let good = row
+                .device
+                .verify("entry", &last.position().hash.0, &last.entry().signature)
+                .is_ok();
             if good || entries.len() as u64 >= READ_AT_ONCE {
                 break;
             }
@@ -224,9 +253,18 @@ impl Read<'_> {
         if entries.is_empty() {
             return Ok(None);
         }
-        let start = if after.seq == 1 { self.start(author)?.map(|start| start.encode().to_vec()) } else { None };
+        let start = if after.seq == 1 {
+            self.start(author)?.map(|start| start.encode().to_vec())
+        } else {
+            None
+        };
         let entries = entries.into_iter().map(|entry| entry.entry().clone()).collect();
-        Ok(Some(Range { start, author: *author, after, entries }))
+        Ok(Some(Range {
+            start,
+            author: *author,
+            after,
+            entries,
+        }))
     }
 
     /// The author log that this device writes in `stream`, if it has one and may go on in it.
@@ -238,7 +276,10 @@ impl Read<'_> {
         let own = statement.query_row([stream.0], |row| {
             let author = AuthorId(bytes(row, 0)?);
             let head = match row.get::<_, Option<i64>>(1)? {
-                Some(seq) => Position { seq: uint(seq), hash: Hash(bytes(row, 2)?) },
+                Some(seq) => Position {
+                    seq: uint(seq),
+                    hash: Hash(bytes(row, 2)?),
+                },
                 None => Position::start(&author),
             };
             Ok(OwnLog { author, head })
@@ -249,7 +290,10 @@ impl Read<'_> {
     /// Whether this device goes on writing in `author`.
     pub fn is_own(&self, author: &AuthorId) -> Result<bool, StoreError> {
         let mut statement = self.conn.prepare_cached("SELECT own FROM authors WHERE author = ?1")?;
-        Ok(statement.query_row([author.0], |row| row.get(0)).optional()?.unwrap_or(false))
+        Ok(statement
+            .query_row([author.0], |row| row.get(0))
+            .optional()?
+            .unwrap_or(false))
     }
 
     /// The device that writes an author log.
@@ -259,9 +303,12 @@ impl Read<'_> {
 
     /// How many entries an identity has here, and how many bytes of boxes.
     pub fn counts(&self, identity: &IdentityId) -> Result<(u64, u64), StoreError> {
-        let mut statement =
-            self.conn.prepare_cached("SELECT used_entries, used_bytes FROM identities WHERE identity = ?1")?;
-        let counts = statement.query_row([identity.0], |row| Ok((uint(row.get(0)?), uint(row.get(1)?)))).optional()?;
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT used_entries, used_bytes FROM identities WHERE identity = ?1")?;
+        let counts = statement
+            .query_row([identity.0], |row| Ok((uint(row.get(0)?), uint(row.get(1)?))))
+            .optional()?;
         Ok(counts.unwrap_or_default())
     }
 }
@@ -269,10 +316,17 @@ impl Read<'_> {
 impl Write<'_> {
     fn intern(&self, table: &str, column: &str, value: &[u8; 32]) -> Result<i64, StoreError> {
         let select = format!("SELECT id FROM {table} WHERE {column} = ?1");
-        if let Some(id) = self.conn.prepare_cached(&select)?.query_row([value], |row| row.get(0)).optional()? {
+        if let Some(id) = self
+            .conn
+            .prepare_cached(&select)?
+            .query_row([value], |row| row.get(0))
+            .optional()?
+        {
             return Ok(id);
         }
-        self.conn.prepare_cached(&format!("INSERT INTO {table} ({column}) VALUES (?1)"))?.execute([value])?;
+        self.conn
+            .prepare_cached(&format!("INSERT INTO {table} ({column}) VALUES (?1)"))?
+            .execute([value])?;
         Ok(self.conn.last_insert_rowid())
     }
 
@@ -295,15 +349,26 @@ impl Write<'_> {
 
     /// This device will not go on in `author`: a copy of it may. Answers whether it would have.
     pub fn retire(&self, author: &AuthorId) -> Result<bool, StoreError> {
-        let mut statement = self.conn.prepare_cached("UPDATE authors SET own = 0 WHERE author = ?1 AND own = 1")?;
+        let mut statement = self
+            .conn
+            .prepare_cached("UPDATE authors SET own = 0 WHERE author = ?1 AND own = 1")?;
         Ok(statement.execute([author.0])? > 0)
     }
 
     /// Adds entries that this device just made at the head of its own log.
     pub fn append_own(&self, entry: &VerifiedEntry) -> Result<(), StoreError> {
-        let row = self.author_row(&entry.author())?.ok_or_else(|| missing("an author log"))?;
+        let row = self
+            .author_row(&entry.author())?
+            .ok_or_else(|| missing("an author log"))?;
         self.put(&row, 0, std::slice::from_ref(entry))?;
-        self.set_head(&row, BranchHead { branch: 0, base: 0, head: entry.position() })?;
+        self.set_head(
+            &row,
+            BranchHead {
+                branch: 0,
+                base: 0,
+                head: entry.position(),
+            },
+        )?;
         // A person's own device never refuses what they write.
         match self.count(&row, std::slice::from_ref(entry), false) {
             Ok(()) => Ok(()),
@@ -318,7 +383,11 @@ impl Write<'_> {
         let row = self.author_row(&range.author())?.ok_or(AppendError::UnknownAuthor)?;
         let mut branches = self.branches_of(row.id)?;
         if branches.is_empty() {
-            branches.push(BranchHead { branch: 0, base: 0, head: Position::start(&range.author()) });
+            branches.push(BranchHead {
+                branch: 0,
+                base: 0,
+                head: Position::start(&range.author()),
+            });
         }
         // The branch that shares most with the range, and how much of the range it has.
         let mut best: Option<(BranchHead, usize)> = None;
@@ -341,9 +410,15 @@ impl Write<'_> {
         let (branch, known) = best.ok_or(AppendError::Gap)?;
         let new = &range.entries()[known..];
         if new.is_empty() {
-            return Ok(Appended { new: 0, forked: false, head: range.head() });
+            return Ok(Appended {
+                new: 0,
+                forked: false,
+                head: range.head(),
+            });
         }
-        let joint = known.checked_sub(1).map_or(range.after(), |last| range.entries()[last].position());
+        let joint = known
+            .checked_sub(1)
+            .map_or(range.after(), |last| range.entries()[last].position());
         let forked = joint.seq != branch.head.seq;
         let target = if forked {
             if branches.len() >= MAX_BRANCHES {
@@ -354,9 +429,19 @@ impl Write<'_> {
             branch
         };
         self.put(&row, target.branch, new)?;
-        self.set_head(&row, BranchHead { head: range.head(), ..target })?;
+        self.set_head(
+            &row,
+            BranchHead {
+                head: range.head(),
+                ..target
+            },
+        )?;
         self.count(&row, new, true)?;
-        Ok(Appended { new: new.len(), forked, head: range.head() })
+        Ok(Appended {
+            new: new.len(),
+            forked,
+            head: range.head(),
+        })
     }
 
     /// A new branch that parts from `from` after `joint`. Relative to branch 0 it parts no later than `from` does.
@@ -368,7 +453,11 @@ impl Write<'_> {
         joint: Position,
     ) -> Result<BranchHead, StoreError> {
         let branch = branches.iter().map(|head| head.branch).max().unwrap_or(0) + 1;
-        let base = if from.branch == 0 { joint.seq } else { from.base.min(joint.seq) };
+        let base = if from.branch == 0 {
+            joint.seq
+        } else {
+            from.base.min(joint.seq)
+        };
         if joint.seq > base {
             self.conn
                 .prepare_cached(
@@ -377,7 +466,11 @@ impl Write<'_> {
                 )?
                 .execute((row.id, from.branch, branch, int(base), int(joint.seq)))?;
         }
-        Ok(BranchHead { branch, base, head: joint })
+        Ok(BranchHead {
+            branch,
+            base,
+            head: joint,
+        })
     }
 
     fn put(&self, row: &AuthorRow, branch: u32, entries: &[VerifiedEntry]) -> Result<(), StoreError> {
@@ -409,7 +502,13 @@ impl Write<'_> {
     fn set_head(&self, row: &AuthorRow, branch: BranchHead) -> Result<(), StoreError> {
         self.conn
             .prepare_cached("REPLACE INTO branches (author, branch, base, seq, hash) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute((row.id, branch.branch, int(branch.base), int(branch.head.seq), branch.head.hash.0))?;
+            .execute((
+                row.id,
+                branch.branch,
+                int(branch.base),
+                int(branch.head.seq),
+                branch.head.hash.0,
+            ))?;
         Ok(())
     }
 }
@@ -418,12 +517,18 @@ fn read_branch(row: &Row<'_>, first: usize) -> rusqlite::Result<BranchHead> {
     Ok(BranchHead {
         branch: row.get(first)?,
         base: uint(row.get(first + 1)?),
-        head: Position { seq: uint(row.get(first + 2)?), hash: Hash(bytes(row, first + 3)?) },
+        head: Position {
+            seq: uint(row.get(first + 2)?),
+            hash: Hash(bytes(row, first + 3)?),
+        },
     })
 }
 
 fn read_entry(author: AuthorId, row: &Row<'_>) -> Result<VerifiedEntry, StoreError> {
-    let position = Position { seq: uint(row.get(0)?), hash: Hash(bytes(row, 1)?) };
+    let position = Position {
+        seq: uint(row.get(0)?),
+        hash: Hash(bytes(row, 1)?),
+    };
     let sections: Vec<u8> = row.get(4)?;
     let sections: Vec<Section> = decode(&sections).map_err(damaged)?;
     let head: Option<Vec<u8>> = row.get(3)?;
@@ -437,9 +542,15 @@ fn read_entry(author: AuthorId, row: &Row<'_>) -> Result<VerifiedEntry, StoreErr
 }
 
 fn damaged(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Damaged { file: "log.db", why: error.to_string() }
+    StoreError::Damaged {
+        file: "log.db",
+        why: error.to_string(),
+    }
 }
 
 fn missing(what: &str) -> StoreError {
-    StoreError::Damaged { file: "log.db", why: format!("{what} is missing") }
+    StoreError::Damaged {
+        file: "log.db",
+        why: format!("{what} is missing"),
+    }
 }

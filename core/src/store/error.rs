@@ -25,7 +25,9 @@ pub enum StoreError {
         why: String,
     },
     /// A database is not what we wrote.
-    #[error("{file} is damaged ({why}): it was left as it is; copy the folder away, then bring the pod back from its cloud peer")]
+    #[error(
+        "{file} is damaged ({why}): it was left as it is; copy the folder away, then bring the pod back from its cloud peer"
+    )]
     Damaged {
         /// The file's name.
         file: &'static str,
@@ -72,14 +74,25 @@ impl StoreError {
     pub(crate) fn of(file: &'static str, error: &rusqlite::Error) -> Self {
         let code = match error {
             rusqlite::Error::SqliteFailure(failure, _) => failure.code,
-            other => return Self::Damaged { file, why: other.to_string() },
+            other => {
+                return Self::Damaged {
+                    file,
+                    why: other.to_string(),
+                };
+            }
         };
         match code {
             ErrorCode::DiskFull => Self::DiskFull,
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Self::ReadOnly,
-            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Damaged { file, why: error.to_string() },
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Damaged {
+                file,
+                why: error.to_string(),
+            },
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::InUse,
-            ErrorCode::CannotOpen => Self::CannotOpen { file: file.to_owned(), why: error.to_string() },
+            ErrorCode::CannotOpen => Self::CannotOpen {
+                file: file.to_owned(),
+                why: error.to_string(),
+            },
             _ => Self::Disk(error.to_string()),
         }
     }

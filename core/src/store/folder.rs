@@ -39,7 +39,10 @@ fn cannot(file: &str, error: &io::Error) -> StoreError {
     match error.kind() {
         io::ErrorKind::StorageFull => StoreError::DiskFull,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
-        _ => StoreError::CannotOpen { file: file.to_owned(), why: error.kind().to_string() },
+        _ => StoreError::CannotOpen {
+            file: file.to_owned(),
+            why: error.kind().to_string(),
+        },
     }
 }
 
@@ -51,7 +54,10 @@ impl Folder {
 
     /// Makes the folder if `create`, and takes its lock.
     pub fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
-        let name = || path.file_name().map_or_else(|| "the folder".to_owned(), |name| name.to_string_lossy().into_owned());
+        let name = || {
+            path.file_name()
+                .map_or_else(|| "the folder".to_owned(), |name| name.to_string_lossy().into_owned())
+        };
         if create {
             std::fs::create_dir_all(path).map_err(|error| cannot(&name(), &error))?;
         }
@@ -62,7 +68,10 @@ impl Folder {
             .open(path.join("lock"))
             .map_err(|error| cannot("lock", &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
             Err(TryLockError::Error(error)) => Err(cannot("lock", &error)),
         }
@@ -80,20 +89,36 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(cannot("pod.json", &error)),
         };
-        let damaged = |why: &str| StoreError::Damaged { file: "pod.json", why: why.to_owned() };
+        let damaged = |why: &str| StoreError::Damaged {
+            file: "pod.json",
+            why: why.to_owned(),
+        };
         let json: Json = serde_json::from_slice(&text).map_err(|_| damaged("it is not what we wrote"))?;
         if json.format != 1 {
-            return Err(StoreError::NewerSchema { file: "pod.json", found: json.format.into(), known: 1 });
+            return Err(StoreError::NewerSchema {
+                file: "pod.json",
+                found: json.format.into(),
+                known: 1,
+            });
         }
-        let unhex = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| damaged("not hexadecimal"));
-        let secret = SecretId::from_slice(&unhex(&json.secret)?).ok_or_else(|| damaged("the secret's id has a wrong length"))?;
+        let unhex = |text: &str| {
+            data_encoding::HEXLOWER
+                .decode(text.as_bytes())
+                .map_err(|_| damaged("not hexadecimal"))
+        };
+        let secret =
+            SecretId::from_slice(&unhex(&json.secret)?).ok_or_else(|| damaged("the secret's id has a wrong length"))?;
         let recovery = json.recovery.as_deref().map(unhex).transpose()?;
         Ok(Some(FolderFile { secret, recovery }))
     }
 
     /// Writes `pod.json`: all of it or nothing, durable when it returns.
     pub fn write(&self, file: &FolderFile) -> Result<(), StoreError> {
-        let json = Json { format: 1, secret: hex(&file.secret.0), recovery: file.recovery.as_deref().map(hex) };
+        let json = Json {
+            format: 1,
+            secret: hex(&file.secret.0),
+            recovery: file.recovery.as_deref().map(hex),
+        };
         let text = serde_json::to_vec_pretty(&json).expect("strings and a number are JSON");
         write_durably(&self.path, "pod.json", &text).map_err(|error| cannot("pod.json", &error))
     }
@@ -111,5 +136,9 @@ pub(super) fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<
     file.sync_all()?;
     std::fs::rename(&temporary, dir.join(name))?;
     // The rename itself is durable once the folder is.
-    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) {
+        File::open(dir)?.sync_all()
+    } else {
+        Ok(())
+    }
 }

@@ -43,7 +43,9 @@ pub struct StoredIdentity {
 impl Read<'_> {
     /// The identities with anything here.
     pub fn identities(&self) -> Result<Vec<IdentityId>, StoreError> {
-        let mut statement = self.conn.prepare_cached("SELECT identity FROM identities ORDER BY id")?;
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT identity FROM identities ORDER BY id")?;
         let rows = statement.query_map([], |row| Ok(IdentityId(bytes(row, 0)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -58,12 +60,16 @@ impl Read<'_> {
             "SELECT c.bytes, o.bytes FROM identities i JOIN commits c ON c.identity = i.id
              JOIN operations o ON o.identity = i.id AND o.commit_index = c.idx WHERE i.identity = ?1 ORDER BY c.idx",
         )?;
-        let rows = statement.query_map([identity.0], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+        let rows = statement.query_map([identity.0], |row| {
+            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?))
+        })?;
         let mut log = StoredIdentity::default();
         for row in rows {
             let (commit, operation) = row?;
-            log.ordered
-                .push((Commit::decode(&commit).map_err(damaged)?, Operation::decode(&operation).map_err(damaged)?));
+            log.ordered.push((
+                Commit::decode(&commit).map_err(damaged)?,
+                Operation::decode(&operation).map_err(damaged)?,
+            ));
         }
         let mut statement = self.conn.prepare_cached(
             "SELECT o.bytes FROM identities i JOIN operations o ON o.identity = i.id
@@ -82,8 +88,17 @@ impl Read<'_> {
             "SELECT quota_bytes, quota_entries, used_bytes, used_entries FROM identities WHERE identity = ?1",
         )?;
         let found = statement.query_row([identity.0], |row| {
-            let quota = Quota { bytes: row.get::<_, Option<i64>>(0)?.map(uint), entries: row.get::<_, Option<i64>>(1)?.map(uint) };
-            Ok((quota, Usage { bytes: uint(row.get(2)?), entries: uint(row.get(3)?) }))
+            let quota = Quota {
+                bytes: row.get::<_, Option<i64>>(0)?.map(uint),
+                entries: row.get::<_, Option<i64>>(1)?.map(uint),
+            };
+            Ok((
+                quota,
+                Usage {
+                    bytes: uint(row.get(2)?),
+                    entries: uint(row.get(3)?),
+                },
+            ))
         });
         Ok(found.optional()?)
     }
@@ -101,7 +116,13 @@ impl Write<'_> {
             .prepare_cached(
                 "REPLACE INTO operations (identity, id, bytes, commit_index, proposer) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
-            .execute((row, operation.id().0, operation.encode(), index, operation.core().proposer.0))?;
+            .execute((
+                row,
+                operation.id().0,
+                operation.encode(),
+                index,
+                operation.core().proposer.0,
+            ))?;
         Ok(())
     }
 
@@ -133,7 +154,12 @@ impl Write<'_> {
     }
 
     /// Counts entries against their owner's quota; refuses them when `limited` and there is no room.
-    pub(super) fn count(&self, author: &AuthorRow, entries: &[VerifiedEntry], limited: bool) -> Result<(), AppendError> {
+    pub(super) fn count(
+        &self,
+        author: &AuthorRow,
+        entries: &[VerifiedEntry],
+        limited: bool,
+    ) -> Result<(), AppendError> {
         let bytes: u64 = entries.iter().map(|entry| entry.entry().size() as u64).sum();
         let count = entries.len() as u64;
         let mut statement = self.conn.prepare_cached(
@@ -148,10 +174,16 @@ impl Write<'_> {
             .map_err(StoreError::from)?;
         if limited {
             if let Some(limit) = quota_bytes.filter(|limit| used_bytes > *limit) {
-                return Err(AppendError::Quota { unit: "bytes", limit: uint(limit) });
+                return Err(AppendError::Quota {
+                    unit: "bytes",
+                    limit: uint(limit),
+                });
             }
             if let Some(limit) = quota_entries.filter(|limit| used_entries > *limit) {
-                return Err(AppendError::Quota { unit: "entries", limit: uint(limit) });
+                return Err(AppendError::Quota {
+                    unit: "entries",
+                    limit: uint(limit),
+                });
             }
         }
         Ok(())

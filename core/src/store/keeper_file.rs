@@ -18,7 +18,9 @@ pub struct FileKeeper {
 impl FileKeeper {
     /// Keeps them in `dir`, which is made when the first one is.
     pub fn new(dir: impl AsRef<Path>) -> Self {
-        Self { dir: dir.as_ref().to_owned() }
+        Self {
+            dir: dir.as_ref().to_owned(),
+        }
     }
 
     fn name(id: &SecretId) -> String {
@@ -31,7 +33,10 @@ impl Keeper for FileKeeper {
         match fs::read(self.dir.join(Self::name(id))).map(Zeroizing::new) {
             Ok(bytes) => match <[u8; 32]>::try_from(bytes.as_slice()) {
                 Ok(secret) => Ok(Kept::Found(DeviceSecret::from_bytes(secret))),
-                Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "the secret's file does not have 32 bytes")),
+                Err(_) => Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the secret's file does not have 32 bytes",
+                )),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Kept::Absent),
             // The file is there and may not be read: as with a locked phone, another moment may be better.

@@ -42,7 +42,10 @@ impl LogStore {
     pub fn open(dir: &Path, create: bool, random: &mut dyn Random) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
         if !create && !path.exists() {
-            return Err(StoreError::Damaged { file: FILE, why: "it is missing".to_owned() });
+            return Err(StoreError::Damaged {
+                file: FILE,
+                why: "it is missing".to_owned(),
+            });
         }
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if create {
@@ -67,7 +70,14 @@ impl LogStore {
     fn new(path: Option<PathBuf>, writer: Writer, store_id: StoreId) -> Self {
         let (changes, _) = broadcast::channel(256);
         let readers = Mutex::new(Vec::new());
-        Self(Arc::new(Inner { path, writer, readers, closed: false.into(), store_id, changes }))
+        Self(Arc::new(Inner {
+            path,
+            writer,
+            readers,
+            closed: false.into(),
+            store_id,
+            changes,
+        }))
     }
 
     /// Names this database: another one after a wipe.
@@ -90,9 +100,16 @@ impl LogStore {
         }
         if let Writer::Inline(conn) = &self.0.writer {
             let conn = conn.lock().expect("no job panics while it holds the lock");
-            return job(&Read { conn: conn.as_ref().ok_or(StoreError::Closed)? });
+            return job(&Read {
+                conn: conn.as_ref().ok_or(StoreError::Closed)?,
+            });
         }
-        let pooled = self.0.readers.lock().expect("no job panics while it holds the lock").pop();
+        let pooled = self
+            .0
+            .readers
+            .lock()
+            .expect("no job panics while it holds the lock")
+            .pop();
         let conn = match pooled {
             Some(conn) => conn,
             None => self.open_reader()?,
@@ -128,14 +145,26 @@ impl LogStore {
     pub fn close(&self) {
         self.0.closed.store(true, std::sync::atomic::Ordering::Release);
         // Readers first: the last connection to close folds the write-ahead log back and removes it.
-        self.0.readers.lock().expect("no job panics while it holds the lock").clear();
+        self.0
+            .readers
+            .lock()
+            .expect("no job panics while it holds the lock")
+            .clear();
         self.0.writer.close();
     }
 
     /// SQLite's own check of every page and index, for tests and for a person who asks. Slow.
     pub fn integrity_check(&self) -> Result<(), StoreError> {
-        let answer: String = self.read(|read| Ok(read.conn.query_row("PRAGMA integrity_check", [], |row| row.get(0))?))?;
-        if answer == "ok" { Ok(()) } else { Err(StoreError::Damaged { file: FILE, why: answer }) }
+        let answer: String =
+            self.read(|read| Ok(read.conn.query_row("PRAGMA integrity_check", [], |row| row.get(0))?))?;
+        if answer == "ok" {
+            Ok(())
+        } else {
+            Err(StoreError::Damaged {
+                file: FILE,
+                why: answer,
+            })
+        }
     }
 }
 
@@ -168,7 +197,11 @@ fn require_durable(conn: &Connection) -> Result<(), StoreError> {
                 _ => String::new(),
             })
         })?;
-        if found == wanted { Ok(()) } else { Err(StoreError::NotDurable { setting, found }) }
+        if found == wanted {
+            Ok(())
+        } else {
+            Err(StoreError::NotDurable { setting, found })
+        }
     };
     expect("journal_mode", "wal")?;
     expect("synchronous", "2")?;
@@ -181,11 +214,18 @@ fn migrate(conn: &Connection) -> Result<(), StoreError> {
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && application != APPLICATION_ID {
-        return Err(StoreError::Damaged { file: FILE, why: "it is a database of another program".to_owned() });
+        return Err(StoreError::Damaged {
+            file: FILE,
+            why: "it is a database of another program".to_owned(),
+        });
     }
     let known = MIGRATIONS.len() as i64;
     if version > known {
-        return Err(StoreError::NewerSchema { file: FILE, found: version, known });
+        return Err(StoreError::NewerSchema {
+            file: FILE,
+            found: version,
+            known,
+        });
     }
     for (number, sql) in (1i64..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
         conn.execute_batch(&format!(
@@ -197,7 +237,10 @@ fn migrate(conn: &Connection) -> Result<(), StoreError> {
 
 fn mint_store_id(conn: &Connection, random: &mut dyn Random) -> Result<StoreId, StoreError> {
     let fresh: [u8; 16] = random.bytes();
-    conn.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('store_id', ?1)", [fresh])?;
+    conn.execute(
+        "INSERT OR IGNORE INTO meta (key, value) VALUES ('store_id', ?1)",
+        [fresh],
+    )?;
     let id = conn.query_row("SELECT value FROM meta WHERE key = 'store_id'", [], |row| bytes(row, 0))?;
     Ok(StoreId(id))
 }
@@ -214,7 +257,9 @@ impl Read<'_> {
 impl Write<'_> {
     /// Keeps a value under a name.
     pub fn set_meta(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        let mut statement = self.conn.prepare_cached("REPLACE INTO meta (key, value) VALUES (?1, ?2)")?;
+        let mut statement = self
+            .conn
+            .prepare_cached("REPLACE INTO meta (key, value) VALUES (?1, ?2)")?;
         statement.execute((key, value))?;
         Ok(())
     }

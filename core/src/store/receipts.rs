@@ -35,8 +35,11 @@ pub enum AlarmKind {
 }
 
 impl AlarmKind {
-    const ALL: [(Self, &'static str); 3] =
-        [(Self::Fork, "fork"), (Self::PeerLoss, "peer-loss"), (Self::Equivocation, "equivocation")];
+    const ALL: [(Self, &'static str); 3] = [
+        (Self::Fork, "fork"),
+        (Self::PeerLoss, "peer-loss"),
+        (Self::Equivocation, "equivocation"),
+    ];
 
     /// Its name in the database and in scripts.
     pub fn name(self) -> &'static str {
@@ -57,7 +60,10 @@ impl Read<'_> {
         )?;
         let rows = statement.query_map((identity.0, peer.0), |row| row.get::<_, Vec<u8>>(0))?;
         let read = |bytes: Vec<u8>| {
-            Receipt::decode(&bytes).map_err(|error| StoreError::Damaged { file: "log.db", why: error.to_string() })
+            Receipt::decode(&bytes).map_err(|error| StoreError::Damaged {
+                file: "log.db",
+                why: error.to_string(),
+            })
         };
         rows.map(|row| read(row?)).collect()
     }
@@ -76,7 +82,9 @@ impl Read<'_> {
 
     /// What the owner should know, newest first.
     pub fn alarms(&self) -> Result<Vec<Alarm>, StoreError> {
-        let mut statement = self.conn.prepare_cached("SELECT kind, subject, time FROM alarms ORDER BY id DESC")?;
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT kind, subject, time FROM alarms ORDER BY id DESC")?;
         let rows = statement.query_map([], |row| {
             Ok((row.get::<_, String>(0)?, Hash(bytes(row, 1)?), uint(row.get(2)?)))
         })?;
@@ -85,7 +93,11 @@ impl Read<'_> {
             let (name, subject, time) = row?;
             // A kind that a newer version wrote is not ours to show.
             if let Some((kind, _)) = AlarmKind::ALL.iter().find(|(_, known)| *known == name) {
-                alarms.push(Alarm { kind: *kind, subject, time });
+                alarms.push(Alarm {
+                    kind: *kind,
+                    subject,
+                    time,
+                });
             }
         }
         Ok(alarms)
@@ -158,7 +170,10 @@ impl Read<'_> {
              WHERE a.author = ?1 AND r.branch = ?2 AND r.peer = ?3",
         )?;
         let found = statement.query_row((author.0, branch, peer.0), |row| {
-            Ok(Position { seq: uint(row.get(0)?), hash: Hash(bytes(row, 1)?) })
+            Ok(Position {
+                seq: uint(row.get(0)?),
+                hash: Hash(bytes(row, 1)?),
+            })
         });
         Ok(found.optional()?)
     }

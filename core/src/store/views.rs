@@ -43,6 +43,9 @@ const TABLES: &str = "
         collection TEXT NOT NULL, field TEXT NOT NULL, millis INTEGER NOT NULL, document BLOB NOT NULL,
         PRIMARY KEY (collection, field, millis, document)
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE touched (
+        document BLOB NOT NULL, author BLOB NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (document, author)
+    ) STRICT, WITHOUT ROWID;
     CREATE INDEX dates_of_document ON dates (document);
 ";
 
@@ -87,14 +90,22 @@ impl Views {
             }
             other => other?,
         };
-        Ok(Self { path: Some(path), key, conn: Mutex::new(Some(conn)) })
+        Ok(Self {
+            path: Some(path),
+            key,
+            conn: Mutex::new(Some(conn)),
+        })
     }
 
     /// Views in memory, for simulations.
     pub fn in_memory() -> Result<Self, StoreError> {
         let conn = Connection::open_in_memory().map_err(|error| of(&error))?;
         conn.execute_batch(TABLES).map_err(|error| of(&error))?;
-        Ok(Self { path: None, key: Zeroizing::new([0; 32]), conn: Mutex::new(Some(conn)) })
+        Ok(Self {
+            path: None,
+            key: Zeroizing::new([0; 32]),
+            conn: Mutex::new(Some(conn)),
+        })
     }
 
     /// Runs `job` in a transaction, all of it or nothing. If a page turns out to be damaged, the file is dropped and made anew and
@@ -118,7 +129,10 @@ impl Views {
     }
 }
 
-fn transaction<R>(conn: &Connection, job: impl FnOnce(&ViewsWrite<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
+fn transaction<R>(
+    conn: &Connection,
+    job: impl FnOnce(&ViewsWrite<'_>) -> Result<R, StoreError>,
+) -> Result<R, StoreError> {
     conn.execute_batch("BEGIN IMMEDIATE").map_err(|error| of(&error))?;
     let result = job(&ViewsWrite(conn)).and_then(|value| {
         conn.execute_batch("COMMIT").map_err(|error| of(&error))?;
@@ -134,7 +148,10 @@ fn transaction<R>(conn: &Connection, job: impl FnOnce(&ViewsWrite<'_>) -> Result
 fn of(error: &rusqlite::Error) -> StoreError {
     match error {
         rusqlite::Error::SqliteFailure(failure, _) if failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ => {
-            StoreError::Damaged { file: FILE, why: error.to_string() }
+            StoreError::Damaged {
+                file: FILE,
+                why: error.to_string(),
+            }
         }
         other => StoreError::of(FILE, other),
     }
@@ -146,7 +163,10 @@ fn remove(path: &Path) -> Result<(), StoreError> {
         name.push(suffix);
         match std::fs::remove_file(&name) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::CannotOpen { file: FILE.to_owned(), why: error.kind().to_string() });
+                return Err(StoreError::CannotOpen {
+                    file: FILE.to_owned(),
+                    why: error.kind().to_string(),
+                });
             }
             _ => {}
         }
@@ -156,18 +176,28 @@ fn remove(path: &Path) -> Result<(), StoreError> {
 
 fn open(path: &Path, key: &[u8; 32]) -> Result<Connection, StoreError> {
     let conn = open_sealed(path, key).map_err(|error| of(&error))?;
-    let version: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|error| of(&error))?;
+    let version: i64 = conn
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(|error| of(&error))?;
     if version == 0 {
-        conn.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES}; PRAGMA user_version = {SCHEMA}; COMMIT"))
-            .map_err(|error| of(&error))?;
+        conn.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {TABLES}; PRAGMA user_version = {SCHEMA}; COMMIT"
+        ))
+        .map_err(|error| of(&error))?;
     } else if version != SCHEMA {
-        return Err(StoreError::Damaged { file: FILE, why: format!("schema {version}") });
+        return Err(StoreError::Damaged {
+            file: FILE,
+            why: format!("schema {version}"),
+        });
     }
     Ok(conn)
 }
 
 fn refused(why: &str) -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_AUTH), Some(format!("views.db is not sealed: {why}")))
+    rusqlite::Error::SqliteFailure(
+        ffi::Error::new(ffi::SQLITE_AUTH),
+        Some(format!("views.db is not sealed: {why}")),
+    )
 }
 
 /// Opens a database whose pages are sealed, and makes sure that they are before the first byte is written.
@@ -196,7 +226,10 @@ fn open_sealed(path: &Path, key: &[u8; 32]) -> rusqlite::Result<Connection> {
     if pages == 0 {
         conn.pragma_update(None, "application_id", APPLICATION_ID)?;
     } else if id != APPLICATION_ID {
-        return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_NOTADB), None));
+        return Err(rusqlite::Error::SqliteFailure(
+            ffi::Error::new(ffi::SQLITE_NOTADB),
+            None,
+        ));
     }
     // Asked through SQLite: a file handle of our own would drop SQLite's locks when it closes.
     let bare = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -236,13 +269,18 @@ impl ViewsWrite<'_> {
     /// Up to which entry of a branch everything is folded.
     pub fn cursor(&self, author: &AuthorId, branch: u32) -> Result<Option<u64>, StoreError> {
         let mut statement = self.statement("SELECT seq FROM cursors WHERE author = ?1 AND branch = ?2")?;
-        let seq = statement.query_row((author.0, branch), |row| row.get::<_, i64>(0)).optional();
+        let seq = statement
+            .query_row((author.0, branch), |row| row.get::<_, i64>(0))
+            .optional();
         Ok(seq.map_err(|error| of(&error))?.map(uint))
     }
 
     /// Moves that cursor.
     pub fn set_cursor(&self, author: &AuthorId, branch: u32, seq: u64) -> Result<(), StoreError> {
-        self.run("REPLACE INTO cursors (author, branch, seq) VALUES (?1, ?2, ?3)", (author.0, branch, int(seq)))?;
+        self.run(
+            "REPLACE INTO cursors (author, branch, seq) VALUES (?1, ?2, ?3)",
+            (author.0, branch, int(seq)),
+        )?;
         Ok(())
     }
 
@@ -257,7 +295,9 @@ impl ViewsWrite<'_> {
 
     /// Epochs that entries wait for.
     pub fn awaited(&self) -> Result<Vec<EpochId>, StoreError> {
-        self.rows("SELECT DISTINCT epoch FROM waiting", [], |row| Ok(EpochId(bytes(row, 0)?)))
+        self.rows("SELECT DISTINCT epoch FROM waiting", [], |row| {
+            Ok(EpochId(bytes(row, 0)?))
+        })
     }
 
     /// Takes the entries that wait for `epoch`, in order.
@@ -274,14 +314,21 @@ impl ViewsWrite<'_> {
     /// How many entries wait for a key.
     pub fn waiting(&self) -> Result<u64, StoreError> {
         let mut statement = self.statement("SELECT count(*) FROM waiting")?;
-        statement.query_row([], |row| row.get::<_, i64>(0)).map(uint).map_err(|error| of(&error))
+        statement
+            .query_row([], |row| row.get::<_, i64>(0))
+            .map(uint)
+            .map_err(|error| of(&error))
     }
 
     /// A document.
     pub fn document(&self, document: &DocumentId) -> Result<Option<DocumentRow>, StoreError> {
         let mut statement = self.statement("SELECT collection, state FROM documents WHERE document = ?1")?;
         let found = statement.query_row([document.0], |row| {
-            Ok(DocumentRow { document: *document, collection: row.get(0)?, state: row.get(1)? })
+            Ok(DocumentRow {
+                document: *document,
+                collection: row.get(0)?,
+                state: row.get(1)?,
+            })
         });
         found.optional().map_err(|error| of(&error))
     }
@@ -310,7 +357,10 @@ impl ViewsWrite<'_> {
         after: Option<ListCursor>,
         limit: u32,
     ) -> Result<Vec<(i64, DocumentId, String)>, StoreError> {
-        let after = after.unwrap_or(ListCursor { millis: i64::MAX, document: DocumentId([0xff; 16]) });
+        let after = after.unwrap_or(ListCursor {
+            millis: i64::MAX,
+            document: DocumentId([0xff; 16]),
+        });
         self.rows(
             "SELECT i.millis, i.document, d.fields FROM dates i JOIN documents d ON d.document = i.document
              WHERE i.collection = ?1 AND i.field = ?2 AND (i.millis, i.document) < (?3, ?4)
@@ -323,14 +373,38 @@ impl ViewsWrite<'_> {
     /// How many documents a collection has.
     pub fn count(&self, collection: &str) -> Result<u64, StoreError> {
         let mut statement = self.statement("SELECT count(*) FROM documents WHERE collection = ?1")?;
-        statement.query_row([collection], |row| row.get::<_, i64>(0)).map(uint).map_err(|error| of(&error))
+        statement
+            .query_row([collection], |row| row.get::<_, i64>(0))
+            .map(uint)
+            .map_err(|error| of(&error))
     }
 
     /// Every document of a collection, by id.
     pub fn documents(&self, collection: &str) -> Result<Vec<DocumentId>, StoreError> {
-        self.rows("SELECT document FROM documents WHERE collection = ?1 ORDER BY document", [collection], |row| {
-            Ok(DocumentId(bytes(row, 0)?))
-        })
+        self.rows(
+            "SELECT document FROM documents WHERE collection = ?1 ORDER BY document",
+            [collection],
+            |row| Ok(DocumentId(bytes(row, 0)?)),
+        )
+    }
+
+    /// Notes that an entry changed a document.
+    pub fn touch(&self, document: &DocumentId, author: &AuthorId, seq: u64) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO touched (document, author, seq) VALUES (?1, ?2, ?3)
+             ON CONFLICT (document, author) DO UPDATE SET seq = max(seq, excluded.seq)",
+            (document.0, author.0, int(seq)),
+        )?;
+        Ok(())
+    }
+
+    /// The last entry of each author log that changed a document.
+    pub fn touched(&self, document: &DocumentId) -> Result<Vec<(AuthorId, u64)>, StoreError> {
+        self.rows(
+            "SELECT author, seq FROM touched WHERE document = ?1",
+            [document.0],
+            |row| Ok((AuthorId(bytes(row, 0)?), uint(row.get(1)?))),
+        )
     }
 
     /// Sets a change aside that a document did not take: a later one may make it fit.
@@ -344,8 +418,11 @@ impl ViewsWrite<'_> {
 
     /// Takes what was set aside of a document.
     pub fn take_aside(&self, document: &DocumentId) -> Result<Vec<Vec<u8>>, StoreError> {
-        let changes =
-            self.rows("SELECT change FROM aside WHERE document = ?1 ORDER BY hash", [document.0], |row| row.get(0))?;
+        let changes = self.rows(
+            "SELECT change FROM aside WHERE document = ?1 ORDER BY hash",
+            [document.0],
+            |row| row.get(0),
+        )?;
         self.run("DELETE FROM aside WHERE document = ?1", [document.0])?;
         Ok(changes)
     }

@@ -36,7 +36,10 @@ impl<R> Reply<R> {
 
 pub(super) enum Writer {
     /// A thread of its own: the ordinary case.
-    Thread { jobs: Mutex<Option<Sender<Job>>>, thread: Mutex<Option<JoinHandle<()>>> },
+    Thread {
+        jobs: Mutex<Option<Sender<Job>>>,
+        thread: Mutex<Option<JoinHandle<()>>>,
+    },
     /// The caller's thread: for databases in memory, where a simulation wants the same order every time.
     Inline(Mutex<Option<Connection>>),
 }
@@ -48,7 +51,10 @@ impl Writer {
             .name("rhizome-store".to_owned())
             .spawn(move || run(&conn, &queue))
             .map_err(|error| StoreError::Disk(error.to_string()))?;
-        Ok(Self::Thread { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
+        Ok(Self::Thread {
+            jobs: Mutex::new(Some(jobs)),
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Runs `job` in a transaction. An error of the job's rolls back what it wrote, and only that.
@@ -108,7 +114,8 @@ fn commit_group(conn: &Connection, group: Vec<Job>) {
     let committed = begin(conn).and_then(|()| {
         let write = Write::new(conn);
         answers.extend(group.into_iter().map(|job| job(&write)));
-        conn.execute_batch("COMMIT").map_err(|error| StoreError::of("log.db", &error))
+        conn.execute_batch("COMMIT")
+            .map_err(|error| StoreError::of("log.db", &error))
     });
     if committed.is_err() && !conn.is_autocommit() {
         // SQLite rolls back by itself on most errors; on the others we do.
@@ -120,16 +127,18 @@ fn commit_group(conn: &Connection, group: Vec<Job>) {
 }
 
 fn begin(conn: &Connection) -> Result<(), StoreError> {
-    conn.execute_batch("BEGIN IMMEDIATE").map_err(|error| StoreError::of("log.db", &error))
+    conn.execute_batch("BEGIN IMMEDIATE")
+        .map_err(|error| StoreError::of("log.db", &error))
 }
 
-fn in_savepoint<R>(
-    write: &Write<'_>,
-    job: impl FnOnce(&Write<'_>) -> Result<R, StoreError>,
-) -> Result<R, StoreError> {
+fn in_savepoint<R>(write: &Write<'_>, job: impl FnOnce(&Write<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
     write.conn.execute_batch("SAVEPOINT job")?;
     let result = job(write);
-    let end = if result.is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
+    let end = if result.is_ok() {
+        "RELEASE job"
+    } else {
+        "ROLLBACK TO job; RELEASE job"
+    };
     write.conn.execute_batch(end)?;
     result
 }

@@ -181,7 +181,14 @@ pub enum Message {
     /// Linking: the identity that the newcomer may join, after its log.
     LinkOffer(IdentityId),
     /// Linking: the newcomer wants to.
-    LinkConsent(Signature),
+    LinkConsent {
+        /// Its signature that it joins.
+        consent: Signature,
+        /// What it is called.
+        name: String,
+        /// Where it can be reached; for cloud peers.
+        services: Vec<String>,
+    },
     /// Linking: the operation that adds it, sent before.
     LinkWelcome(Hash),
     /// Linking failed.
@@ -226,7 +233,7 @@ impl Message {
             Self::LinkReply { .. } => 33,
             Self::LinkReveal(_) => 34,
             Self::LinkOffer(_) => 35,
-            Self::LinkConsent(_) => 36,
+            Self::LinkConsent { .. } => 36,
             Self::LinkWelcome(_) => 37,
             Self::LinkRefused(_) => 38,
             Self::LinkDone => 39,
@@ -242,16 +249,25 @@ impl Message {
 
     fn body(&self) -> Vec<u8> {
         match self {
-            Self::Hello { identity, digest, store, proofs } => {
-                encode(&WireHello(VERSION, 0, *identity, *digest, *store, buffers(proofs)))
-            }
-            Self::State { count, head, pending, items, more } => {
-                encode(&WireState(*count, *head, pending.clone(), items.clone(), *more))
-            }
+            Self::Hello {
+                identity,
+                digest,
+                store,
+                proofs,
+            } => encode(&WireHello(VERSION, 0, *identity, *digest, *store, buffers(proofs))),
+            Self::State {
+                count,
+                head,
+                pending,
+                items,
+                more,
+            } => encode(&WireState(*count, *head, pending.clone(), items.clone(), *more)),
             Self::Operations(list) | Self::Receipts(list) | Self::Loss(list) => encode(&(buffers(list),)),
             Self::Commits(list) => {
-                let pairs: Vec<(ByteBuf, ByteBuf)> =
-                    list.iter().map(|(a, b)| (ByteBuf::from(a.clone()), ByteBuf::from(b.clone()))).collect();
+                let pairs: Vec<(ByteBuf, ByteBuf)> = list
+                    .iter()
+                    .map(|(a, b)| (ByteBuf::from(a.clone()), ByteBuf::from(b.clone())))
+                    .collect();
                 encode(&(pairs,))
             }
             Self::Range(range) => range.encode(),
@@ -261,11 +277,20 @@ impl Message {
             Self::Locate { author, points } => encode(&(author, points)),
             Self::Synced(received) => encode(&(received,)),
             Self::Bye(reason) => encode(&(reason.as_str(),)),
-            Self::LinkBegin { role, keys, commitment, proof } => encode(&(role, keys, commitment, proof)),
+            Self::LinkBegin {
+                role,
+                keys,
+                commitment,
+                proof,
+            } => encode(&(role, keys, commitment, proof)),
             Self::LinkReply { role, keys, nonce } => encode(&(role, keys, nonce)),
             Self::LinkReveal(hash) | Self::LinkWelcome(hash) => encode(&(hash,)),
             Self::LinkOffer(identity) => encode(&(identity,)),
-            Self::LinkConsent(signature) => encode(&(signature,)),
+            Self::LinkConsent {
+                consent,
+                name,
+                services,
+            } => encode(&(consent, name, services)),
             Self::LinkRefused(reason) => encode(&(reason,)),
             Self::LinkDone => encode::<[u8; 0]>(&[]),
         }
@@ -274,8 +299,13 @@ impl Message {
     /// Reads what stands in a frame after its length.
     pub fn decode(frame: &[u8]) -> Result<Self, MessageError> {
         let (&kind, body) = frame.split_first().ok_or(MessageError::Empty)?;
-        Self::decode_body(kind, body)
-            .map_err(|error| if matches!(error, MessageError::UnknownKind(_)) { error } else { MessageError::Malformed(kind) })
+        Self::decode_body(kind, body).map_err(|error| {
+            if matches!(error, MessageError::UnknownKind(_)) {
+                error
+            } else {
+                MessageError::Malformed(kind)
+            }
+        })
     }
 
     fn decode_body(kind: u8, body: &[u8]) -> Result<Self, MessageError> {
@@ -285,11 +315,22 @@ impl Message {
                 if version != VERSION {
                     return Err(MessageError::Malformed(kind));
                 }
-                Self::Hello { identity, digest, store, proofs: vectors(proofs) }
+                Self::Hello {
+                    identity,
+                    digest,
+                    store,
+                    proofs: vectors(proofs),
+                }
             }
             1 => {
                 let WireState(count, head, pending, items, more) = decode(body)?;
-                Self::State { count, head, pending, items, more }
+                Self::State {
+                    count,
+                    head,
+                    pending,
+                    items,
+                    more,
+                }
             }
             2 => Self::Operations(vectors(decode::<(Vec<ByteBuf>,)>(body)?.0)),
             3 => {
@@ -315,7 +356,12 @@ impl Message {
             10 => Self::Loss(vectors(decode::<(Vec<ByteBuf>,)>(body)?.0)),
             32 => {
                 let (role, keys, commitment, proof) = decode(body)?;
-                Self::LinkBegin { role, keys, commitment, proof }
+                Self::LinkBegin {
+                    role,
+                    keys,
+                    commitment,
+                    proof,
+                }
             }
             33 => {
                 let (role, keys, nonce) = decode(body)?;
@@ -323,7 +369,14 @@ impl Message {
             }
             34 => Self::LinkReveal(decode::<(Hash,)>(body)?.0),
             35 => Self::LinkOffer(decode::<(IdentityId,)>(body)?.0),
-            36 => Self::LinkConsent(decode::<(Signature,)>(body)?.0),
+            36 => {
+                let (consent, name, services) = decode(body)?;
+                Self::LinkConsent {
+                    consent,
+                    name,
+                    services,
+                }
+            }
             37 => Self::LinkWelcome(decode::<(Hash,)>(body)?.0),
             38 => Self::LinkRefused(decode::<(String,)>(body)?.0),
             39 => {

@@ -23,7 +23,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { pending: 256, authors: 100_000 }
+        Self {
+            pending: 256,
+            authors: 100_000,
+        }
     }
 }
 
@@ -86,22 +89,37 @@ impl Known {
     /// Recomputes everything from the log.
     pub fn from_log(log: Vec<(Commit, Operation)>, pending: Vec<Operation>) -> Result<Self, IdentityError> {
         let mut entries = log.iter();
-        let (commit, genesis) =
-            entries.next().ok_or(IdentityError::BadCommit { index: 0, what: "the identity log is empty" })?;
+        let (commit, genesis) = entries.next().ok_or(IdentityError::BadCommit {
+            index: 0,
+            what: "the identity log is empty",
+        })?;
         let mut ordered = State::open(commit, genesis)?;
         let mut verdicts = vec![Verdict::Ok];
         for (commit, operation) in entries {
             verdicts.push(ordered.apply(commit, operation)?);
         }
         let tentative = ordered.with_pending(&pending);
-        Ok(Self { ordered, tentative, log, verdicts, pending })
+        Ok(Self {
+            ordered,
+            tentative,
+            log,
+            verdicts,
+            pending,
+        })
     }
 
     /// The keys that `keys` can reach.
     pub fn key_ring(&self, keys: &DeviceKeys) -> KeyRing {
-        let in_effect =
-            self.log.iter().zip(&self.verdicts).filter(|(_, v)| **v == Verdict::Ok).map(|((_, operation), _)| operation);
-        let pending = self.pending.iter().filter(|op| self.tentative.devices().contains_key(&op.core().proposer));
+        let in_effect = self
+            .log
+            .iter()
+            .zip(&self.verdicts)
+            .filter(|(_, v)| **v == Verdict::Ok)
+            .map(|((_, operation), _)| operation);
+        let pending = self
+            .pending
+            .iter()
+            .filter(|op| self.tentative.devices().contains_key(&op.core().proposer));
         KeyRing::gather(&self.ordered, &keys.agreement, in_effect.chain(pending))
     }
 
@@ -134,7 +152,15 @@ impl Replica {
     ) -> Result<Self, ReplicaError> {
         let stored = store.read(|read| read.identity_log(&identity))?;
         let known = Known::from_log(stored.ordered, stored.pending)?;
-        Ok(Self { store, identity, signing, now, limits, known: RwLock::new(Arc::new(known)), changing: Mutex::new(()) })
+        Ok(Self {
+            store,
+            identity,
+            signing,
+            now,
+            limits,
+            known: RwLock::new(Arc::new(known)),
+            changing: Mutex::new(()),
+        })
     }
 
     /// Stores an identity log that this replica did not have, after checking all of it, and loads it.
@@ -254,13 +280,20 @@ impl Replica {
     fn check_equivocation(&self, known: &Known, commit: &Commit) -> Result<(), ReplicaError> {
         let index = commit.core().index;
         let at = known.log.get(usize::try_from(index).unwrap_or(usize::MAX));
-        if at.is_some_and(|(mine, _)| mine.core().orderer == commit.core().orderer && mine.core().term == commit.core().term)
-        {
+        if at.is_some_and(|(mine, _)| {
+            mine.core().orderer == commit.core().orderer && mine.core().term == commit.core().term
+        }) {
             let (identity, now) = (self.identity, self.now());
-            self.store.write(move |write| write.raise(AlarmKind::Equivocation, Hash(identity.0), now)).wait()?;
+            self.store
+                .write(move |write| write.raise(AlarmKind::Equivocation, Hash(identity.0), now))
+                .wait()?;
             return Err(IdentityError::Equivocation { index }.into());
         }
-        Err(IdentityError::BadCommit { index, what: "it is not the one that is here" }.into())
+        Err(IdentityError::BadCommit {
+            index,
+            what: "it is not the one that is here",
+        }
+        .into())
     }
 
     fn store_commits(
@@ -269,8 +302,12 @@ impl Replica {
         log: Vec<(Commit, Operation)>,
         new: Vec<(Commit, Operation)>,
     ) -> Result<(), ReplicaError> {
-        let pending: Vec<Operation> =
-            known.pending.iter().filter(|op| !log.iter().any(|(_, ordered)| ordered.id() == op.id())).cloned().collect();
+        let pending: Vec<Operation> = known
+            .pending
+            .iter()
+            .filter(|op| !log.iter().any(|(_, ordered)| ordered.id() == op.id()))
+            .cloned()
+            .collect();
         let mut next = Known::from_log(log, pending)?;
         // What can have no effect any more, whatever is committed later, need not be offered for ever.
         let (keep, drop): (Vec<_>, Vec<_>) = next.pending.into_iter().partition(|op| !is_hopeless(&next.ordered, op));
@@ -280,7 +317,8 @@ impl Replica {
             for (commit, operation) in &new {
                 write.put_commit(&identity, commit, operation)?;
             }
-            drop.iter().try_for_each(|operation| write.drop_pending(&identity, &operation.id()))
+            drop.iter()
+                .try_for_each(|operation| write.drop_pending(&identity, &operation.id()))
         });
         write.wait()?;
         self.set_known(next);
@@ -306,12 +344,17 @@ impl Replica {
                 return Err(IdentityError::Void(reason).into());
             }
             if known.pending.len() >= self.limits.pending {
-                return Err(IdentityError::TooLarge { size: known.pending.len() }.into());
+                return Err(IdentityError::TooLarge {
+                    size: known.pending.len(),
+                }
+                .into());
             }
             let mut pending = known.pending.clone();
             pending.push(operation.clone());
             let identity = self.identity;
-            self.store.write(move |write| write.put_pending(&identity, &operation)).wait()?;
+            self.store
+                .write(move |write| write.put_pending(&identity, &operation))
+                .wait()?;
             self.set_known(Known::from_log(known.log.clone(), pending)?);
         }
         self.commit_pending()?;
@@ -328,9 +371,14 @@ impl Replica {
         let mut waiting: Vec<Operation> = known.pending.clone();
         // A change of orderers ends the term, so it comes last.
         waiting.sort_by_key(|operation| matches!(operation.body(), Body::ChangeOrderers { .. }));
-        while let Some(place) = waiting.iter().position(|operation| ordered.judge(operation) == Verdict::Ok) {
+        while let Some(place) = waiting
+            .iter()
+            .position(|operation| ordered.judge(operation) == Verdict::Ok)
+        {
             let operation = waiting.remove(place);
-            let Some(commit) = ordered.next_commit(&self.signing, &operation, self.now()) else { break };
+            let Some(commit) = ordered.next_commit(&self.signing, &operation, self.now()) else {
+                break;
+            };
             ordered.apply(&commit, &operation)?;
             log.push((commit.clone(), operation.clone()));
             new.push((commit, operation));
@@ -414,7 +462,9 @@ impl Replica {
         let lost: Vec<Receipt> = receipts
             .into_iter()
             .filter(|receipt| {
-                let held = theirs.iter().any(|item| item.0 == receipt.author && item.2 >= receipt.position.seq);
+                let held = theirs
+                    .iter()
+                    .any(|item| item.0 == receipt.author && item.2 >= receipt.position.seq);
                 receipt.store != store || !held
             })
             .collect();

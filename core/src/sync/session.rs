@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{ByeReason, Message, RefuseReason, Refusal, Replica, ReplicaError};
+use super::{ByeReason, Message, Refusal, RefuseReason, Replica, ReplicaError};
 use crate::{
     crypto::{Hash, PublicKey},
     identity::{IdentityError, Operation},
@@ -94,7 +94,8 @@ enum Phase {
 /// One side of a connection.
 pub struct Session {
     remote: PublicKey,
-    dialler: bool,
+    /// The other side's endpoint, until its hello shows which device or peer that is.
+    endpoint: Option<PublicKey>,
     phase: Phase,
     our_digest: Hash,
     their_store: StoreId,
@@ -125,22 +126,22 @@ pub struct Session {
 impl Session {
     /// The side that dials: its first message is its hello.
     pub fn dial(replica: &Replica, remote: PublicKey) -> Result<Self, SessionError> {
-        let mut session = Self::new(remote, true);
+        let mut session = Self::new(remote, None);
         session.say_hello(replica)?;
         session.outcome.round_trips = 1;
         Ok(session)
     }
 
-    /// The side that listens: it waits for the other's hello. `remote` is the signing key behind the connection's endpoint key, if it
-    /// is known already; a hello may bring the operations that make it known.
-    pub fn listen(remote: PublicKey) -> Self {
-        Self::new(remote, false)
+    /// The side that listens: it waits for the other's hello. `endpoint` is the key that the transport proved; whose it is, the
+    /// identity log says, or an operation that the hello brings.
+    pub fn listen(endpoint: PublicKey) -> Self {
+        Self::new(endpoint, Some(endpoint))
     }
 
-    fn new(remote: PublicKey, dialler: bool) -> Self {
+    fn new(remote: PublicKey, endpoint: Option<PublicKey>) -> Self {
         Self {
             remote,
-            dialler,
+            endpoint,
             phase: Phase::Hello,
             our_digest: Hash([0; 32]),
             their_store: StoreId([0; 16]),
@@ -210,30 +211,45 @@ impl Session {
             self.received += 1;
         }
         match (self.phase, message) {
-            (_, Message::Bye(ByeReason::Done)) if self.phase == Phase::Open => Err(SessionError::Ended(ByeReason::Done)),
+            (_, Message::Bye(ByeReason::Done)) if self.phase == Phase::Open => {
+                Err(SessionError::Ended(ByeReason::Done))
+            }
             (_, Message::Bye(reason)) => Err(SessionError::Ended(reason)),
-            (Phase::Hello, Message::Hello { identity, digest, store, proofs }) => {
+            (
+                Phase::Hello,
+                Message::Hello {
+                    identity,
+                    digest,
+                    store,
+                    proofs,
+                },
+            ) => {
                 if identity != replica.identity() {
                     return Err(SessionError::UnknownIdentity);
                 }
                 self.take_hello(digest, store, &proofs, replica)
             }
-            (Phase::State, Message::State { count, head, pending, items, more }) => {
-                self.take_state((count, head, pending), items, more, replica)
-            }
+            (
+                Phase::State,
+                Message::State {
+                    count,
+                    head,
+                    pending,
+                    items,
+                    more,
+                },
+            ) => self.take_state((count, head, pending), items, more, replica),
             (Phase::State | Phase::Open, Message::Operations(list)) => self.take_operations(&list, replica),
             (Phase::State | Phase::Open, Message::Commits(list)) => {
                 replica.take_commits(&list)?;
                 // They may let us commit what waited, and let authors in whose entries we were refused.
                 replica.commit_pending()?;
-                let count = replica.known().ordered.count();
-                self.their_commits = self.their_commits.max(list.len() as u64).min(count).max(self.their_commits);
-                self.note_their_commits(&list, replica);
+                self.note_their_commits(&list);
                 self.identity_dirty = true;
                 Ok(())
             }
             (Phase::State | Phase::Open, Message::Range(range)) => self.take_range(*range, replica),
-            (Phase::Open, Message::Receipts(list)) => self.take_receipts(&list, replica),
+            (Phase::State | Phase::Open, Message::Receipts(list)) => self.take_receipts(&list, replica),
             (Phase::Open, Message::Refused { author, reason, limit }) => {
                 self.outcome.refused.insert((reason, limit));
                 if let Some(author) = author {
@@ -260,7 +276,7 @@ impl Session {
         replica: &Replica,
     ) -> Result<(), SessionError> {
         self.their_store = store;
-        if !self.dialler {
+        if let Some(endpoint) = self.endpoint {
             if proofs.len() > 8 {
                 return Err(SessionError::Protocol("too many proofs"));
             }
@@ -268,14 +284,12 @@ impl Session {
                 let operation = Operation::decode(proof).map_err(ReplicaError::from)?;
                 ignore_void(replica.take_operation(operation))?;
             }
+            self.remote = replica
+                .known()
+                .tentative
+                .by_endpoint(&endpoint)
+                .ok_or(SessionError::NotAMember)?;
             self.say_hello(replica)?;
-        }
-        let known = replica.known();
-        let member = |state: &crate::identity::State| {
-            state.devices().contains_key(&self.remote) || state.peers().contains_key(&self.remote)
-        };
-        if !member(&known.tentative) {
-            return Err(SessionError::NotAMember);
         }
         let (known, items, current) = replica.state()?;
         self.seen = replica.read(|read| read.heads(&replica.identity()))?;
@@ -298,12 +312,24 @@ impl Session {
         let mut chunks = items.chunks(ITEMS_AT_ONCE).peekable();
         if chunks.peek().is_none() {
             let (count, head, pending) = head;
-            self.say(Message::State { count, head, pending, items: Vec::new(), more: false });
+            self.say(Message::State {
+                count,
+                head,
+                pending,
+                items: Vec::new(),
+                more: false,
+            });
             return Ok(());
         }
         while let Some(items) = chunks.next() {
             let (count, head, pending) = std::mem::take(&mut head);
-            self.say(Message::State { count, head, pending, items: items.to_vec(), more: chunks.peek().is_some() });
+            self.say(Message::State {
+                count,
+                head,
+                pending,
+                items: items.to_vec(),
+                more: chunks.peek().is_some(),
+            });
         }
         Ok(())
     }
@@ -353,7 +379,9 @@ impl Session {
             self.outcome.losses += lost.len() as u64;
             self.synced_at = None;
             for lost in lost.chunks(1024) {
-                self.say(Message::Loss(lost.iter().map(|receipt| receipt.encode().to_vec()).collect()));
+                self.say(Message::Loss(
+                    lost.iter().map(|receipt| receipt.encode().to_vec()).collect(),
+                ));
             }
         }
         Ok(())
@@ -401,7 +429,10 @@ impl Session {
     #[allow(clippy::should_implement_trait)] // It asks the replica, so it cannot be an Iterator.
     pub fn next(&mut self, replica: &Replica) -> Result<Option<Message>, SessionError> {
         let message = self.choose(replica)?;
-        if message.as_ref().is_some_and(|message| !matches!(message, Message::Synced(_) | Message::Bye(_))) {
+        if message
+            .as_ref()
+            .is_some_and(|message| !matches!(message, Message::Synced(_) | Message::Bye(_)))
+        {
             self.sent += 1;
         }
         Ok(message)
@@ -421,7 +452,9 @@ impl Session {
             self.identity_dirty = false;
         }
         while self.in_flight.len() < RANGES_IN_FLIGHT {
-            let Some(author) = self.dirty.first().copied() else { break };
+            let Some(author) = self.dirty.first().copied() else {
+                break;
+            };
             if let Some(message) = self.next_of(author, replica)? {
                 return Ok(Some(message));
             }
@@ -463,12 +496,13 @@ impl Session {
         (!operations.is_empty()).then_some(Message::Operations(operations))
     }
 
-    fn note_their_commits(&mut self, list: &[(Vec<u8>, Vec<u8>)], replica: &Replica) {
-        let last = list.last().and_then(|(commit, _)| crate::identity::Commit::decode(commit).ok());
+    fn note_their_commits(&mut self, list: &[(Vec<u8>, Vec<u8>)]) {
+        let last = list
+            .last()
+            .and_then(|(commit, _)| crate::identity::Commit::decode(commit).ok());
         if let Some(commit) = last {
-            self.their_commits = self.their_commits.max(commit.core().index + 1);
+            self.their_commits = self.their_commits.max(commit.core().index.saturating_add(1));
         }
-        let _ = replica;
     }
 
     /// What the other side lacks of one author log.
@@ -503,10 +537,20 @@ impl Session {
             let mut head = range.after;
             for entry in &range.entries {
                 let seq = head.seq + 1;
-                head = Position { seq, hash: entry.hash(&author, seq, &head.hash) };
+                head = Position {
+                    seq,
+                    hash: entry.hash(&author, seq, &head.hash),
+                };
             }
-            self.theirs.entry(author).or_default().push(Item(author, branch.base, head.seq, head.hash));
+            self.theirs
+                .entry(author)
+                .or_default()
+                .push(Item(author, branch.base, head.seq, head.hash));
             self.in_flight.push_back((author, head, range.entries.len() as u64));
+            if head == branch.head && !replica.is_device() {
+                // A device that gets its entries from a cloud peer learns with them that the peer holds them.
+                self.say(Message::Receipts(vec![replica.receipt(author, head).encode().to_vec()]));
+            }
             return Ok(Some(Message::Range(Box::new(range))));
         }
         Ok(None)
@@ -518,7 +562,11 @@ impl Session {
             self.their_pending.insert(operation.id());
             match replica.take_operation(operation) {
                 Err(ReplicaError::Identity(IdentityError::TooLarge { .. })) => {
-                    self.say(Message::Refused { author: None, reason: RefuseReason::Rate, limit: 0 });
+                    self.say(Message::Refused {
+                        author: None,
+                        reason: RefuseReason::Rate,
+                        limit: 0,
+                    });
                 }
                 other => ignore_void(other)?,
             }
@@ -538,10 +586,9 @@ impl Session {
                     items.remove(0);
                 }
                 items.push(Item(author, 0, appended.head.seq, appended.head.hash));
-                if replica.known().tentative.devices().contains_key(&self.remote) {
-                    let receipt = replica.receipt(author, appended.head);
-                    self.say(Message::Receipts(vec![receipt.encode().to_vec()]));
-                }
+                self.say(Message::Receipts(vec![
+                    replica.receipt(author, appended.head).encode().to_vec(),
+                ]));
                 if appended.forked {
                     self.dirty.insert(author);
                 }
@@ -558,14 +605,22 @@ impl Session {
                     self.say(Message::Locate { author, points });
                     Ok(())
                 } else {
-                    self.say(Message::Refused { author: Some(author), reason: RefuseReason::Invalid, limit: 0 });
+                    self.say(Message::Refused {
+                        author: Some(author),
+                        reason: RefuseReason::Invalid,
+                        limit: 0,
+                    });
                     Ok(())
                 }
             }
             Err(Refusal::Append(AppendError::Store(error))) => Err(error.into()),
             Err(refusal) => {
                 let (reason, limit) = reason_of(&refusal);
-                self.say(Message::Refused { author: Some(author), reason, limit });
+                self.say(Message::Refused {
+                    author: Some(author),
+                    reason,
+                    limit,
+                });
                 Ok(())
             }
         }
@@ -580,8 +635,10 @@ impl Session {
                 Err(Refusal::Append(AppendError::Store(error))) => return Err(error.into()),
                 Err(_) => return Err(SessionError::Protocol("a receipt of somebody else's")),
             }
-            if let Some(place) =
-                self.in_flight.iter().position(|(author, head, _)| *author == receipt.author && *head == receipt.position)
+            if let Some(place) = self
+                .in_flight
+                .iter()
+                .position(|(author, head, _)| *author == receipt.author && *head == receipt.position)
             {
                 let (_, _, entries) = self.in_flight.remove(place).expect("just found there");
                 self.outcome.sent += entries;
@@ -604,11 +661,20 @@ impl Session {
                 break;
             }
         }
-        self.theirs.entry(author).or_default().push(Item(author, 0, common.seq, common.hash));
+        self.theirs
+            .entry(author)
+            .or_default()
+            .push(Item(author, 0, common.seq, common.hash));
         self.dirty.insert(author);
-        let newest = Position { seq: points[0].0, hash: points[0].1 };
+        let newest = Position {
+            seq: points[0].0,
+            hash: points[0].1,
+        };
         if common != newest && self.located.insert(author) {
-            self.say(Message::Locate { author, points: vec![(common.seq, common.hash)] });
+            self.say(Message::Locate {
+                author,
+                points: vec![(common.seq, common.hash)],
+            });
         }
         Ok(())
     }

@@ -1,0 +1,174 @@
+//! The one error of the library's surface.
+
+use crate::{
+    document::DocumentError,
+    identity::{IdentityError, TicketError},
+    log::LogError,
+    net::{LinkError, NetError},
+    store::{AppendError, StoreError},
+    sync::ReplicaError,
+};
+
+/// What a call could not do. The message is safe to log: it holds no user data and no keys, and says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no pod in the folder.
+    #[error("there is no pod in this folder: create one, or link this device to an identity")]
+    NoPod,
+    /// There is one already.
+    #[error("there is a pod in this folder already: open it, or choose another folder")]
+    PodExists,
+    /// Another process has it open.
+    #[error("another process has this pod open: close it there first")]
+    InUse,
+    /// The platform's keeper is locked. Nothing was changed; try again when the device is unlocked.
+    #[error("the device secret is locked: try again once the device is unlocked")]
+    Locked,
+    /// The device secret is gone: only the 24 recovery words open this folder. Nothing was changed.
+    #[error("the device secret is gone: bring the pod back with its 24 recovery words; nothing was changed")]
+    NeedsRecovery,
+    /// The pod is suspended until `resume()`.
+    #[error("the pod is suspended: resume it first")]
+    Suspended,
+    /// The pod was shut down.
+    #[error("the pod is shut down: open it again")]
+    Closed,
+    /// The disk or a database.
+    #[error(transparent)]
+    Storage(StoreError),
+    /// The keeper failed.
+    #[error("the keeper of the device secret failed: {0}")]
+    Keeper(#[source] std::io::Error),
+    /// The identity log.
+    #[error(transparent)]
+    Identity(IdentityError),
+    /// A document or an edit of it.
+    #[error(transparent)]
+    Document(DocumentError),
+    /// No such document.
+    #[error("there is no document {0}")]
+    NoDocument(String),
+    /// More than fits into one entry.
+    #[error("one edit makes {size} bytes, more than the {max} of an entry: make it in smaller edits")]
+    TooLarge {
+        /// Bytes of the edit, sealed.
+        size: usize,
+        /// The most there can be.
+        max: usize,
+    },
+    /// A link code.
+    #[error(transparent)]
+    Ticket(TicketError),
+    /// A link.
+    #[error(transparent)]
+    Link(LinkError),
+    /// The network.
+    #[error(transparent)]
+    Network(NetError),
+}
+
+impl Error {
+    /// A stable word for the kind, for scripts and bindings.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoPod => "no-pod",
+            Self::PodExists => "pod-exists",
+            Self::InUse => "in-use",
+            Self::Locked => "locked",
+            Self::NeedsRecovery => "needs-recovery",
+            Self::Suspended => "suspended",
+            Self::Closed => "closed",
+            Self::Storage(StoreError::DiskFull) => "disk-full",
+            Self::Storage(StoreError::Damaged { .. } | StoreError::WrongKey { .. }) => "damaged",
+            Self::Storage(_) => "storage",
+            Self::Keeper(_) => "keeper",
+            Self::Identity(IdentityError::UpdateNeeded) => "update-needed",
+            Self::Identity(_) => "identity",
+            Self::Document(_) => "document",
+            Self::NoDocument(_) => "no-document",
+            Self::TooLarge { .. } => "too-large",
+            Self::Ticket(_) => "ticket",
+            Self::Link(_) => "link",
+            Self::Network(_) => "network",
+        }
+    }
+
+    /// Whether the same call may work later with nothing changed by the caller.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Locked | Self::InUse | Self::Suspended | Self::Network(_))
+            || matches!(self, Self::Storage(StoreError::DiskFull))
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::InUse => Self::InUse,
+            StoreError::Closed => Self::Suspended,
+            other => Self::Storage(other),
+        }
+    }
+}
+
+impl From<ReplicaError> for Error {
+    fn from(error: ReplicaError) -> Self {
+        match error {
+            ReplicaError::Store(error) => error.into(),
+            ReplicaError::Identity(error) => Self::Identity(error),
+        }
+    }
+}
+
+impl From<AppendError> for Error {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Store(error) => error.into(),
+            AppendError::Log(error) => error.into(),
+            other => Self::Storage(StoreError::Refused(Box::new(other))),
+        }
+    }
+}
+
+impl From<LogError> for Error {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::TooLarge { size, .. } => Self::TooLarge {
+                size,
+                max: crate::log::MAX_ENTRY,
+            },
+            other => Self::Storage(StoreError::Damaged {
+                file: "log.db",
+                why: other.to_string(),
+            }),
+        }
+    }
+}
+
+impl From<DocumentError> for Error {
+    fn from(error: DocumentError) -> Self {
+        Self::Document(error)
+    }
+}
+
+impl From<TicketError> for Error {
+    fn from(error: TicketError) -> Self {
+        Self::Ticket(error)
+    }
+}
+
+impl From<LinkError> for Error {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Replica(error) => error.into(),
+            LinkError::Identity(error) => Self::Identity(error),
+            other => Self::Link(other),
+        }
+    }
+}
+
+impl From<NetError> for Error {
+    fn from(error: NetError) -> Self {
+        Self::Network(error)
+    }
+}

@@ -1,0 +1,227 @@
+//! Driving a session over a stream until it is done, or for as long as it is live.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{broadcast, watch};
+
+use super::{Frames, NetError, stopped};
+use crate::sync::{ByeReason, Message, Outcome, Replica, Session, SessionError};
+
+/// Answers that may wait before reading stops.
+const BACKLOG: usize = 64;
+/// How long the last words may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How often a live session offers again what was refused.
+const RETRY: Duration = Duration::from_secs(5);
+/// A peer that says nothing for so long while we wait for it is gone.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long a session is driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Until both sides have everything, the deadline passes or the bytes are used up.
+    Once {
+        /// Until when.
+        deadline: Instant,
+        /// Bytes of frames, both ways together.
+        budget: Option<u64>,
+    },
+    /// Until stopped; new entries are pushed at once.
+    Live,
+    /// As the other side wishes.
+    Serve,
+}
+
+/// Why a session stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// Both sides have everything.
+    Done,
+    /// The deadline passed.
+    Deadline,
+    /// The bytes are used up.
+    Budget,
+    /// This side was told to stop.
+    Stopped,
+    /// The other side said goodbye.
+    Remote(ByeReason),
+}
+
+/// What a session did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// What moved.
+    pub outcome: Outcome,
+    /// Bytes of frames sent.
+    pub bytes_sent: u64,
+    /// Bytes of frames received.
+    pub bytes_received: u64,
+    /// Why it ended.
+    pub reason: StopReason,
+}
+
+/// A session on its way.
+pub struct Drive {
+    /// The stream.
+    pub frames: Frames,
+    /// The state machine.
+    pub session: Session,
+    /// What it compares and changes.
+    pub replica: Arc<Replica>,
+    /// How long.
+    pub mode: Mode,
+    /// Ends it when it turns true.
+    pub stop: watch::Receiver<bool>,
+    /// Hears of progress.
+    pub progress: Option<Arc<dyn Fn(&Outcome) + Send + Sync>>,
+}
+
+impl Drive {
+    /// Drives the session to its end.
+    pub async fn run(self) -> Result<Report, NetError> {
+        let Self {
+            mut frames,
+            session,
+            replica,
+            mode,
+            mut stop,
+            progress,
+        } = self;
+        let mut changes = replica.store().changes();
+        let session = Arc::new(Mutex::new(session));
+        let reason = steps(
+            &mut frames,
+            &session,
+            &replica,
+            mode,
+            &mut stop,
+            &mut changes,
+            progress.as_deref(),
+        )
+        .await;
+        let bye = match &reason {
+            Ok(StopReason::Done) => Some(ByeReason::Done),
+            Ok(StopReason::Deadline) => Some(ByeReason::Deadline),
+            Ok(StopReason::Budget) => Some(ByeReason::Budget),
+            Ok(StopReason::Stopped) => Some(ByeReason::ShuttingDown),
+            Ok(StopReason::Remote(_)) => None,
+            Err(NetError::Session(error)) => Some(error.bye()),
+            Err(NetError::Protocol(_)) => Some(ByeReason::Invalid),
+            Err(_) => None,
+        };
+        let outcome = session.lock().unwrap_or_else(PoisonError::into_inner).outcome().clone();
+        if let Some(bye) = bye {
+            let _ = tokio::time::timeout(FAREWELL, frames.send(&Message::Bye(bye))).await;
+        }
+        let (bytes_sent, bytes_received) = frames.bytes();
+        let _ = tokio::time::timeout(FAREWELL, frames.finish()).await;
+        Ok(Report {
+            outcome,
+            bytes_sent,
+            bytes_received,
+            reason: reason?,
+        })
+    }
+}
+
+/// Runs one step of the session where it may wait for the disk.
+async fn step<R: Send + 'static>(
+    session: &Arc<Mutex<Session>>,
+    replica: &Arc<Replica>,
+    work: impl FnOnce(&mut Session, &Replica) -> Result<R, SessionError> + Send + 'static,
+) -> Result<R, NetError> {
+    let (session, replica) = (session.clone(), replica.clone());
+    let done = tokio::task::spawn_blocking(move || {
+        work(&mut session.lock().unwrap_or_else(PoisonError::into_inner), &replica)
+    });
+    Ok(done.await.map_err(|_| NetError::Stopped)??)
+}
+
+async fn steps(
+    frames: &mut Frames,
+    session: &Arc<Mutex<Session>>,
+    replica: &Arc<Replica>,
+    mode: Mode,
+    stop: &mut watch::Receiver<bool>,
+    changes: &mut broadcast::Receiver<crate::identity::IdentityId>,
+    progress: Option<&(dyn Fn(&Outcome) + Send + Sync)>,
+) -> Result<StopReason, NetError> {
+    let deadline = match mode {
+        Mode::Once { deadline, .. } => tokio::time::Instant::from_std(deadline),
+        // A live session has no end of its own.
+        Mode::Live | Mode::Serve => tokio::time::Instant::now() + Duration::from_secs(86_400 * 365),
+    };
+    let mut retry = tokio::time::interval(RETRY);
+    retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut idle = false;
+    let mut heard = tokio::time::Instant::now();
+    loop {
+        let backlog = session.lock().unwrap_or_else(PoisonError::into_inner).backlog();
+        let silent = heard + SILENCE;
+        tokio::select! {
+            biased;
+            () = stopped(stop) => return Ok(StopReason::Stopped),
+            () = tokio::time::sleep_until(deadline) => return Ok(StopReason::Deadline),
+            () = tokio::time::sleep_until(silent), if matches!(mode, Mode::Once { .. }) => {
+                return Err(NetError::Unreachable(SILENCE));
+            }
+            changed = changes.recv() => {
+                let ours = match changed {
+                    Ok(identity) => identity == replica.identity(),
+                    Err(broadcast::error::RecvError::Lagged(_)) => true,
+                    Err(broadcast::error::RecvError::Closed) => return Ok(StopReason::Stopped),
+                };
+                if ours {
+                    step(session, replica, |session, replica| session.local_change(replica)).await?;
+                    idle = false;
+                }
+            }
+            _ = retry.tick(), if mode == Mode::Live => {
+                step(session, replica, |session, replica| session.retry_refused(replica)).await?;
+                idle = false;
+            }
+            event = frames.receive_or_room(backlog < BACKLOG, !idle) => match event? {
+                Some(message) => {
+                    heard = tokio::time::Instant::now();
+                    match step(session, replica, |session, replica| session.receive(message, replica)).await {
+                        Err(NetError::Session(SessionError::Ended(ByeReason::Done))) => {
+                            return Ok(StopReason::Remote(ByeReason::Done));
+                        }
+                        Err(NetError::Session(SessionError::Ended(reason))) => return end(mode, reason),
+                        other => other?,
+                    }
+                    if let Some(progress) = progress {
+                        let outcome = session.lock().unwrap_or_else(PoisonError::into_inner).outcome().clone();
+                        progress(&outcome);
+                    }
+                    idle = false;
+                }
+                None => match step(session, replica, |session, replica| session.next(replica)).await? {
+                    Some(message) => frames.send(&message).await?,
+                    None => idle = true,
+                },
+            },
+        }
+        if let Mode::Once { budget, .. } = mode {
+            let (sent, received) = frames.bytes();
+            if budget.is_some_and(|budget| sent + received >= budget) {
+                return Ok(StopReason::Budget);
+            }
+            let session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            // Nothing is left to say, or only what the other side will not take now.
+            if idle && session.is_synced() {
+                return Ok(StopReason::Done);
+            }
+        }
+    }
+}
+
+fn end(mode: Mode, reason: ByeReason) -> Result<StopReason, NetError> {
+    match (mode, reason) {
+        (Mode::Serve, _) | (_, ByeReason::Deadline | ByeReason::Budget) => Ok(StopReason::Remote(reason)),
+        _ => Err(NetError::Refused(reason)),
+    }
+}

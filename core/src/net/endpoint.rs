@@ -1,0 +1,176 @@
+//! The iroh endpoint, configured to talk to nobody but whom it is told to.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use iroh::{
+    Endpoint, EndpointAddr, EndpointId, RelayMap, RelayMode, RelayUrl, SecretKey, TransportAddr,
+    endpoint::{Connection, QuicTransportConfig, presets},
+};
+
+use super::{ALPN, NetError, Observer};
+use crate::crypto::PublicKey;
+
+/// Which relays an endpoint may use. A relay sees the endpoint keys and addresses of both ends, sizes and times; never content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Relay {
+    /// None: direct connections only.
+    #[default]
+    None,
+    /// One of one's own, by URL.
+    Own(String),
+    /// The public relays of iroh's makers.
+    Public,
+}
+
+/// How an endpoint is made.
+#[derive(Clone, Default)]
+pub struct NetOptions {
+    /// Addresses to bind. None: every interface, on a port that the system chooses.
+    pub listen: Vec<SocketAddr>,
+    /// Relays.
+    pub relay: Relay,
+    /// Sees every frame before the transport encrypts it and after it decrypts it: for tests and demonstrations.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+impl std::fmt::Debug for NetOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NetOptions({:?}, {:?})", self.listen, self.relay)
+    }
+}
+
+/// An open endpoint.
+#[derive(Debug)]
+pub struct Net {
+    endpoint: Endpoint,
+    options: NetOptions,
+}
+
+impl Net {
+    /// Opens an endpoint whose key is the Ed25519 key of `seed`.
+    pub async fn open(seed: &[u8; 32], options: NetOptions) -> Result<Self, NetError> {
+        let relay = match &options.relay {
+            Relay::None => RelayMode::Disabled,
+            Relay::Own(url) => {
+                let url: RelayUrl = url.parse().map_err(|_| bad_address(url, "not a relay's URL"))?;
+                RelayMode::Custom(RelayMap::from(url))
+            }
+            Relay::Public => RelayMode::Default,
+        };
+        // One stream a connection, and few that wait: a peer cannot make us hold more.
+        let transport = QuicTransportConfig::builder()
+            .max_concurrent_bidi_streams(2u32.into())
+            .max_concurrent_uni_streams(0u32.into())
+            .build();
+        // `Minimal` publishes nothing anywhere: an endpoint is found by a ticket or by the identity log alone.
+        let mut builder = Endpoint::builder(presets::Minimal)
+            .secret_key(SecretKey::from_bytes(seed))
+            .alpns(vec![ALPN.to_vec()])
+            .relay_mode(relay)
+            .transport_config(transport);
+        if !options.listen.is_empty() {
+            builder = builder.clear_ip_transports();
+            for address in &options.listen {
+                builder = builder
+                    .bind_addr(*address)
+                    .map_err(|error| NetError::Bind(error.to_string()))?;
+            }
+        }
+        let endpoint = builder
+            .bind()
+            .await
+            .map_err(|error| NetError::Bind(error.to_string()))?;
+        Ok(Self { endpoint, options })
+    }
+
+    /// How it was made.
+    pub fn options(&self) -> &NetOptions {
+        &self.options
+    }
+
+    /// The endpoint's key.
+    pub fn id(&self) -> PublicKey {
+        PublicKey(*self.endpoint.id().as_bytes())
+    }
+
+    /// Where this endpoint can be reached, as far as it knows: `host:port`, and its relay's URL.
+    pub fn addresses(&self) -> Vec<String> {
+        let addr = self.endpoint.addr();
+        let direct = addr.ip_addrs().map(ToString::to_string);
+        let mut addresses: Vec<String> = direct.chain(addr.relay_urls().map(ToString::to_string)).collect();
+        if addresses.is_empty() {
+            addresses = self.endpoint.bound_sockets().iter().map(ToString::to_string).collect();
+        }
+        addresses.truncate(crate::identity::MAX_SERVICES);
+        addresses
+    }
+
+    /// The sockets that are bound.
+    pub fn sockets(&self) -> Vec<SocketAddr> {
+        self.endpoint.bound_sockets()
+    }
+
+    /// Connects to `endpoint` at any of `addresses`, host names included.
+    pub async fn dial(
+        &self,
+        endpoint: &PublicKey,
+        addresses: &[String],
+        within: Duration,
+    ) -> Result<Connection, NetError> {
+        let id = EndpointId::from_bytes(&endpoint.0).map_err(|_| bad_address(&endpoint.to_string(), "not a key"))?;
+        let connect = async {
+            let mut targets = Vec::new();
+            let mut last = None;
+            for address in addresses {
+                match resolve(address).await {
+                    Ok(found) => targets.extend(found),
+                    Err(error) => last = Some(error),
+                }
+            }
+            if targets.is_empty() {
+                return Err(last.unwrap_or_else(|| bad_address("(none)", "the code or service has no address")));
+            }
+            let target = EndpointAddr::from_parts(id, targets);
+            self.endpoint
+                .connect(target, ALPN)
+                .await
+                .map_err(|error| NetError::Connection(error.to_string()))
+        };
+        tokio::time::timeout(within, connect)
+            .await
+            .unwrap_or(Err(NetError::Unreachable(within)))
+    }
+
+    /// The next connection that comes in; `None` once the endpoint is closed.
+    pub async fn accept(&self) -> Option<iroh::endpoint::Incoming> {
+        self.endpoint.accept().await
+    }
+
+    /// Tells the endpoint that the system's network changed. On Android nobody else does.
+    pub async fn network_changed(&self) {
+        self.endpoint.network_change().await;
+    }
+
+    /// Closes every connection and socket.
+    pub async fn close(&self) {
+        self.endpoint.close().await;
+    }
+}
+
+fn bad_address(address: &str, why: &str) -> NetError {
+    NetError::Address {
+        address: address.to_owned(),
+        why: why.to_owned(),
+    }
+}
+
+async fn resolve(address: &str) -> Result<Vec<TransportAddr>, NetError> {
+    if address.starts_with("https://") || address.starts_with("http://") {
+        let url: RelayUrl = address.parse().map_err(|_| bad_address(address, "not a relay's URL"))?;
+        return Ok(vec![TransportAddr::Relay(url)]);
+    }
+    let found = tokio::net::lookup_host(address)
+        .await
+        .map_err(|error| bad_address(address, &error.to_string()))?;
+    Ok(found.take(8).map(TransportAddr::Ip).collect())
+}

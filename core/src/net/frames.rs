@@ -1,0 +1,170 @@
+//! Frames on one bidirectional stream: bounded in size, counted, and shown to an observer if there is one.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use iroh::endpoint::{RecvStream, SendStream};
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use super::NetError;
+use crate::sync::{MAX_FRAME, Message};
+
+/// Which way a frame went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From here.
+    Sent,
+    /// To here.
+    Received,
+}
+
+/// Sees frames in the clear of the transport: what an application put in is sealed within them.
+pub trait Observer: Send + Sync {
+    /// One frame, with its length and kind.
+    fn frame(&self, direction: Direction, frame: &[u8]);
+}
+
+/// Frames that wait on each side. With the largest frame this bounds the memory of a connection to about 10 MiB.
+const WAITING: usize = 2;
+
+/// The two halves of a stream, each with a task of its own, so that neither waits for the other.
+pub struct Frames {
+    outgoing: mpsc::Sender<Vec<u8>>,
+    incoming: mpsc::Receiver<Result<Message, NetError>>,
+    writer: JoinHandle<Result<SendStream, NetError>>,
+    reader: JoinHandle<()>,
+    observer: Option<Arc<dyn Observer>>,
+    sent: u64,
+    received: Arc<AtomicU64>,
+}
+
+impl Frames {
+    /// Takes over a stream.
+    pub fn new(send: SendStream, recv: RecvStream, observer: Option<Arc<dyn Observer>>) -> Self {
+        let (outgoing, mut queue) = mpsc::channel::<Vec<u8>>(WAITING);
+        let mut stream = send;
+        let writer = tokio::spawn(async move {
+            while let Some(frame) = queue.recv().await {
+                stream
+                    .write_all(&frame)
+                    .await
+                    .map_err(|error| NetError::Connection(error.to_string()))?;
+            }
+            Ok(stream)
+        });
+        let (found, incoming) = mpsc::channel(WAITING);
+        let received = Arc::new(AtomicU64::new(0));
+        let count = received.clone();
+        let watcher = observer.clone();
+        let reader = tokio::spawn(async move {
+            let mut recv = recv;
+            loop {
+                let message = read(&mut recv, watcher.as_deref(), &count).await;
+                let last = message.is_err();
+                if found.send(message).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        Self {
+            outgoing,
+            incoming,
+            writer,
+            reader,
+            observer,
+            sent: 0,
+            received,
+        }
+    }
+
+    /// Waits for room and sends a message.
+    pub async fn send(&mut self, message: &Message) -> Result<(), NetError> {
+        let permit = self
+            .outgoing
+            .reserve()
+            .await
+            .map_err(|_| NetError::Connection("the stream is closed".to_owned()))?;
+        let frame = message.to_frame();
+        if let Some(observer) = &self.observer {
+            observer.frame(Direction::Sent, &frame);
+        }
+        self.sent += frame.len() as u64;
+        permit.send(frame);
+        Ok(())
+    }
+
+    /// Waits until a message can be sent without waiting.
+    pub async fn room(&self) -> Result<(), NetError> {
+        let permit = self.outgoing.reserve().await;
+        permit
+            .map(drop)
+            .map_err(|_| NetError::Connection("the stream is closed".to_owned()))
+    }
+
+    /// The next message. Cancel-safe.
+    pub async fn receive(&mut self) -> Result<Message, NetError> {
+        self.incoming
+            .recv()
+            .await
+            .unwrap_or_else(|| Err(NetError::Connection("the stream ended".to_owned())))
+    }
+
+    /// Whether a message waits to be sent or the next can be sent at once, while [`Frames::receive`] is polled by the same task.
+    pub(super) async fn receive_or_room(
+        &mut self,
+        may_receive: bool,
+        may_send: bool,
+    ) -> Result<Option<Message>, NetError> {
+        tokio::select! {
+            biased;
+            message = self.incoming.recv(), if may_receive => {
+                message.unwrap_or_else(|| Err(NetError::Connection("the stream ended".to_owned()))).map(Some)
+            }
+            room = self.outgoing.reserve(), if may_send => {
+                room.map(|_| None).map_err(|_| NetError::Connection("the stream is closed".to_owned()))
+            }
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Bytes of frames sent and received.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.sent, self.received.load(Ordering::Relaxed))
+    }
+
+    /// Sends what waits, ends the stream, and waits until the other side has it all, as long as the caller lets it.
+    pub async fn finish(self) {
+        drop(self.outgoing);
+        self.reader.abort();
+        if let Ok(Ok(mut stream)) = self.writer.await {
+            let _ = stream.finish();
+            let _ = stream.stopped().await;
+        }
+    }
+}
+
+async fn read(recv: &mut RecvStream, observer: Option<&dyn Observer>, count: &AtomicU64) -> Result<Message, NetError> {
+    let lost = |error: iroh::endpoint::ReadExactError| NetError::Connection(error.to_string());
+    let mut length = [0; 4];
+    recv.read_exact(&mut length).await.map_err(lost)?;
+    let size = u32::from_be_bytes(length) as usize;
+    if size == 0 || size > MAX_FRAME {
+        return Err(NetError::Protocol(format!("a frame of {size} bytes")));
+    }
+    // Grows as bytes arrive: a length alone reserves nothing.
+    let mut frame = Vec::with_capacity(size.min(64 * 1024) + 4);
+    frame.extend_from_slice(&length);
+    let mut piece = vec![0; size.min(64 * 1024)];
+    while frame.len() < size + 4 {
+        let wanted = (size + 4 - frame.len()).min(piece.len());
+        recv.read_exact(&mut piece[..wanted]).await.map_err(lost)?;
+        frame.extend_from_slice(&piece[..wanted]);
+    }
+    count.fetch_add(frame.len() as u64, Ordering::Relaxed);
+    if let Some(observer) = observer {
+        observer.frame(Direction::Received, &frame);
+    }
+    Message::decode(&frame[4..]).map_err(|error| NetError::Protocol(error.to_string()))
+}

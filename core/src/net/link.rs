@@ -1,0 +1,493 @@
+//! Linking over a stream: a ticket's secret, a short number on two screens, then the identity (docs/formats.md, section 5).
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{Frames, NetError};
+use crate::{
+    crypto::{DeviceKeys, Hash, OsRandom, Random, SigningKey},
+    identity::{
+        Body, Commit, IdentityError, IdentityId, Keys, LinkProof, LinkRole, Operation, Proposer, Ticket, add_device,
+        add_peer, change_orderers, consent, short_number,
+    },
+    sync::{Known, Message, Replica, ReplicaError},
+};
+
+/// Asks a person whether the other screen shows the same six digits. Where there is no screen it only shows them and answers yes.
+pub type Confirm = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+
+/// How long a name may be, in bytes.
+const MAX_NAME: usize = 255;
+/// Commits in one message, and messages before an offer: an identity log of more is not taken.
+const COMMITS_AT_ONCE: usize = 16;
+const MAX_COMMITS: usize = 100_000;
+
+/// Why a link was not made.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LinkError {
+    /// The connection.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The other side said no.
+    #[error("the other side refused the link: {0}")]
+    Refused(String),
+    /// The numbers differ, or the person said no.
+    #[error("the link was declined on this side")]
+    Declined,
+    /// The other side does not know the secret of the code.
+    #[error("the other side does not know this code")]
+    WrongCode,
+    /// Both are devices of an identity, or neither is.
+    #[error("a link joins a device that has an identity with one that has none")]
+    SameRole,
+    /// This device cannot add others now.
+    #[error("this device holds no identity key yet: sync first")]
+    NoKey,
+    /// What was sent does not hold together.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Our own store.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    /// This side is stopping.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// A link whose secret was proved, and the number for both screens.
+#[derive(Debug, Clone)]
+pub struct Shaken {
+    /// What the other side is.
+    pub role: LinkRole,
+    /// Its public keys.
+    pub keys: Keys,
+    /// Six digits, the same on both sides unless somebody stands between them.
+    pub number: String,
+}
+
+/// The codes that a device or cloud peer shows now. Each is good for one link, until its time is over.
+#[derive(Default)]
+pub struct Invitations {
+    open: Mutex<Vec<Invitation>>,
+}
+
+struct Invitation {
+    secret: [u8; 16],
+    expires: u64,
+    used: bool,
+}
+
+/// Codes remembered, used and expired ones included, to say which of the two a late one is.
+const REMEMBERED: usize = 64;
+
+impl Invitations {
+    /// A new secret that is good until `expires` (seconds since 1970).
+    pub fn issue(&self, random: &mut dyn Random, expires: u64) -> [u8; 16] {
+        let secret = random.bytes();
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= REMEMBERED {
+            open.remove(0);
+        }
+        open.push(Invitation {
+            secret,
+            expires,
+            used: false,
+        });
+        secret
+    }
+
+    /// Forgets a secret that nobody used.
+    pub fn withdraw(&self, secret: &[u8; 16]) {
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|invitation| invitation.secret != *secret);
+    }
+
+    /// The secret that `begin` proves to know, at `now` (seconds since 1970). It is used up by this. The error is the reason to tell the
+    /// other side.
+    pub fn claim(&self, begin: &Message, now: u64) -> Result<[u8; 16], &'static str> {
+        let Message::LinkBegin {
+            role,
+            keys,
+            commitment,
+            proof,
+        } = begin
+        else {
+            return Err("wrong-code");
+        };
+        let role = LinkRole::from_byte(*role).ok_or("same-role")?;
+        let promise = LinkProof {
+            commitment: *commitment,
+            proof: *proof,
+        };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let invitation = open
+            .iter_mut()
+            .find(|invitation| promise.proves(&invitation.secret, role, keys))
+            .ok_or("wrong-code")?;
+        if invitation.expires <= now {
+            return Err("expired");
+        }
+        if std::mem::replace(&mut invitation.used, true) {
+            return Err("used");
+        }
+        Ok(invitation.secret)
+    }
+}
+
+impl std::fmt::Debug for Invitations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Invitations(..)")
+    }
+}
+
+/// What a link made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkOutcome {
+    /// The identity.
+    pub identity: IdentityId,
+    /// The operation that added the newcomer.
+    pub operation: Hash,
+    /// The number that both screens showed.
+    pub number: String,
+    /// Whether the operation is ordered already; if not, it works tentatively.
+    pub ordered: bool,
+}
+
+fn unexpected(message: Message) -> LinkError {
+    match message {
+        Message::LinkRefused(reason) => LinkError::Refused(reason),
+        Message::Bye(reason) => NetError::Refused(reason).into(),
+        _ => NetError::Protocol("a message at the wrong time".to_owned()).into(),
+    }
+}
+
+/// The dialler's half, up to the number.
+///
+/// # Errors
+/// [`LinkError::Refused`] with the other side's reason, or what went wrong on the way.
+pub async fn call(frames: &mut Frames, ticket: &Ticket, role: LinkRole, keys: Keys) -> Result<Shaken, LinkError> {
+    if (role == LinkRole::Member) == (ticket.role == LinkRole::Member) {
+        return Err(LinkError::SameRole);
+    }
+    let nonce: [u8; 32] = { (&mut OsRandom as &mut dyn Random).bytes() };
+    let proof = LinkProof::make(&ticket.secret, role, &keys, &nonce);
+    let begin = Message::LinkBegin {
+        role: role.byte(),
+        keys,
+        commitment: proof.commitment,
+        proof: proof.proof,
+    };
+    frames.send(&begin).await?;
+    let (their_role, their_keys, their_nonce) = match frames.receive().await? {
+        Message::LinkReply { role, keys, nonce } => (role, keys, nonce),
+        other => return Err(unexpected(other)),
+    };
+    let their_role = LinkRole::from_byte(their_role)
+        .filter(|role| *role == ticket.role)
+        .ok_or(LinkError::SameRole)?;
+    // The connection is to the endpoint that the ticket names; the keys it speaks of must be the same one's.
+    if their_keys.2 != ticket.endpoint {
+        return Err(LinkError::WrongCode);
+    }
+    frames.send(&Message::LinkReveal(Hash(nonce))).await?;
+    let number = short_number(
+        &ticket.secret,
+        &proof.commitment,
+        (&nonce, &keys),
+        (&their_nonce.0, &their_keys),
+    );
+    Ok(Shaken {
+        role: their_role,
+        keys: their_keys,
+        number,
+    })
+}
+
+/// The shower's half, up to the number. `begin` is the first message that came.
+pub async fn answer(
+    frames: &mut Frames,
+    begin: &Message,
+    secret: &[u8; 16],
+    role: LinkRole,
+    keys: Keys,
+) -> Result<Shaken, LinkError> {
+    let Message::LinkBegin {
+        role: their_role,
+        keys: their_keys,
+        commitment,
+        proof,
+    } = begin
+    else {
+        return Err(NetError::Protocol("a message at the wrong time".to_owned()).into());
+    };
+    let their_role = LinkRole::from_byte(*their_role).ok_or(LinkError::SameRole)?;
+    let promise = LinkProof {
+        commitment: *commitment,
+        proof: *proof,
+    };
+    if !promise.proves(secret, their_role, their_keys) {
+        refuse(frames, "wrong-code").await;
+        return Err(LinkError::WrongCode);
+    }
+    if (their_role == LinkRole::Member) == (role == LinkRole::Member) {
+        refuse(frames, "same-role").await;
+        return Err(LinkError::SameRole);
+    }
+    let nonce: [u8; 32] = { (&mut OsRandom as &mut dyn Random).bytes() };
+    frames
+        .send(&Message::LinkReply {
+            role: role.byte(),
+            keys,
+            nonce: Hash(nonce),
+        })
+        .await?;
+    let revealed = match frames.receive().await? {
+        Message::LinkReveal(revealed) => revealed,
+        other => return Err(unexpected(other)),
+    };
+    if !promise.reveals(&revealed.0) {
+        refuse(frames, "wrong-code").await;
+        return Err(LinkError::WrongCode);
+    }
+    let number = short_number(secret, commitment, (&revealed.0, their_keys), (&nonce, &keys));
+    Ok(Shaken {
+        role: their_role,
+        keys: *their_keys,
+        number,
+    })
+}
+
+/// Tells the other side that the link is off, and why in one of the words of docs/formats.md.
+pub async fn refuse(frames: &mut Frames, reason: &str) {
+    // The link fails all the same if this does not arrive.
+    let _ = frames.send(&Message::LinkRefused(reason.to_owned())).await;
+}
+
+async fn send_log(frames: &mut Frames, known: &Known, from: usize) -> Result<(), LinkError> {
+    for commits in known.log.get(from..).unwrap_or_default().chunks(COMMITS_AT_ONCE) {
+        let pairs = commits
+            .iter()
+            .map(|(commit, operation)| (commit.encode().to_vec(), operation.encode()));
+        frames.send(&Message::Commits(pairs.collect())).await?;
+    }
+    for pending in known.pending.chunks(COMMITS_AT_ONCE) {
+        frames
+            .send(&Message::Operations(pending.iter().map(Operation::encode).collect()))
+            .await?;
+    }
+    Ok(())
+}
+
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, LinkError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| LinkError::Stopped)
+}
+
+/// The member's side after the number: offers the identity, takes the newcomer's consent and proposes the operation that adds it.
+pub async fn welcome(
+    frames: &mut Frames,
+    shaken: Shaken,
+    replica: &Arc<Replica>,
+    keys: &DeviceKeys,
+    confirm: &Confirm,
+) -> Result<LinkOutcome, LinkError> {
+    if !confirm(shaken.number.clone()).await {
+        refuse(frames, "declined").await;
+        return Err(LinkError::Declined);
+    }
+    let known = replica.known();
+    let ring = known.key_ring(keys);
+    let Some(identity_key) = ring.identity_key(&known.ordered.key_id()).cloned() else {
+        refuse(frames, "not-possible").await;
+        return Err(LinkError::NoKey);
+    };
+    let offered = known.log.len();
+    send_log(frames, &known, 0).await?;
+    frames.send(&Message::LinkOffer(replica.identity())).await?;
+    let (consent, name, services) = match frames.receive().await? {
+        Message::LinkConsent {
+            consent,
+            name,
+            services,
+        } => (consent, name, services),
+        other => return Err(unexpected(other)),
+    };
+    if name.len() > MAX_NAME {
+        return Err(NetError::Protocol("too long a name".to_owned()).into());
+    }
+    let (signing, newcomer, role) = (keys.signing.clone(), shaken.keys, shaken.role);
+    let (on, me) = (replica.clone(), keys.signing.public());
+    let operation = blocking(move || -> Result<Hash, LinkError> {
+        let known = on.known();
+        let by = |known: &Known| Proposer {
+            identity: on.identity(),
+            binding: known.ordered.binding(),
+            seen: known.ordered.head(),
+            signing: &signing,
+            identity_key: &identity_key,
+        };
+        let random = &mut OsRandom;
+        let operation = match role {
+            LinkRole::CloudPeer => add_peer(random, &by(&known), newcomer, consent, services, &name),
+            LinkRole::NewDevice | LinkRole::Member => add_device(random, &by(&known), newcomer, consent, &name)?,
+        };
+        let id = operation.id();
+        on.take_operation(operation)?;
+        // The first cloud peer takes over the ordering from the first device.
+        let known = on.known();
+        let device_orders = known
+            .ordered
+            .orderers()
+            .iter()
+            .all(|key| known.ordered.devices().contains_key(key));
+        if role == LinkRole::CloudPeer && device_orders {
+            let change = change_orderers(random, &by(&known), known.ordered.term() + 1, vec![newcomer.0]);
+            match on.take_operation(change) {
+                // Somebody else changed them meanwhile.
+                Err(ReplicaError::Identity(IdentityError::Void(_))) => {}
+                other => other?,
+            }
+        }
+        Ok(id)
+    })
+    .await??;
+    let known = replica.known();
+    let ordered =
+        known.ordered.devices().contains_key(&shaken.keys.0) || known.ordered.peers().contains_key(&shaken.keys.0);
+    tracing::debug!(device = %me.short(), ordered, "a link was made");
+    send_log(frames, &known, offered).await?;
+    frames.send(&Message::LinkWelcome(operation)).await?;
+    match frames.receive().await? {
+        Message::LinkDone => {}
+        other => return Err(unexpected(other)),
+    }
+    Ok(LinkOutcome {
+        identity: replica.identity(),
+        operation,
+        number: shaken.number,
+        ordered,
+    })
+}
+
+/// Who joins.
+pub struct Newcomer {
+    /// Its signing key.
+    pub signing: SigningKey,
+    /// Its public keys.
+    pub keys: Keys,
+    /// What it is called.
+    pub name: String,
+    /// Where it can be reached; for cloud peers.
+    pub services: Vec<String>,
+    /// Whether it is a cloud peer.
+    pub peer: bool,
+}
+
+/// Keeps an identity log that was checked, durably.
+pub type Keep<R> = Box<dyn FnOnce(Vec<(Commit, Operation)>, Vec<Operation>) -> Result<R, ReplicaError> + Send>;
+
+/// The newcomer's side after the number: checks the offered identity, agrees to join it, and keeps it.
+pub async fn join<R: Send + 'static>(
+    frames: &mut Frames,
+    shaken: Shaken,
+    newcomer: Newcomer,
+    confirm: &Confirm,
+    keep: Keep<R>,
+) -> Result<(LinkOutcome, R), LinkError> {
+    if !confirm(shaken.number.clone()).await {
+        refuse(frames, "declined").await;
+        return Err(LinkError::Declined);
+    }
+    let mut log: Vec<(Commit, Operation)> = Vec::new();
+    let mut pending: Vec<Operation> = Vec::new();
+    let identity = loop {
+        match take_log(frames.receive().await?, &mut log, &mut pending)? {
+            None => {}
+            Some(Message::LinkOffer(identity)) => break identity,
+            Some(other) => return Err(unexpected(other)),
+        }
+    };
+    let known = Known::from_log(log.clone(), pending.clone())?;
+    // Who offers it must be a device of it: the number on both screens stands for its keys.
+    if known.ordered.identity() != identity || !known.tentative.devices().contains_key(&shaken.keys.0) {
+        return Err(IdentityError::OtherIdentity.into());
+    }
+    let consent = consent(&newcomer.signing, &identity, &newcomer.keys, newcomer.peer);
+    frames
+        .send(&Message::LinkConsent {
+            consent,
+            name: newcomer.name,
+            services: newcomer.services,
+        })
+        .await?;
+    let operation = loop {
+        match take_log(frames.receive().await?, &mut log, &mut pending)? {
+            None => {}
+            Some(Message::LinkWelcome(operation)) => break operation,
+            Some(other) => return Err(unexpected(other)),
+        }
+    };
+    pending.retain(|operation| !log.iter().any(|(_, ordered)| ordered.id() == operation.id()));
+    let known = Known::from_log(log.clone(), pending.clone())?;
+    let adds_us = known
+        .log
+        .iter()
+        .map(|(_, operation)| operation)
+        .chain(&known.pending)
+        .any(|candidate| {
+            candidate.id() == operation
+                && match candidate.body() {
+                    Body::AddDevice { device, .. } => *device == newcomer.keys && !newcomer.peer,
+                    Body::AddPeer { peer, .. } => *peer == newcomer.keys && newcomer.peer,
+                    _ => false,
+                }
+        });
+    if known.ordered.identity() != identity || !adds_us {
+        return Err(IdentityError::OtherIdentity.into());
+    }
+    let ordered =
+        known.ordered.devices().contains_key(&newcomer.keys.0) || known.ordered.peers().contains_key(&newcomer.keys.0);
+    let kept = blocking(move || keep(log, pending)).await??;
+    frames.send(&Message::LinkDone).await?;
+    Ok((
+        LinkOutcome {
+            identity,
+            operation,
+            number: shaken.number,
+            ordered,
+        },
+        kept,
+    ))
+}
+
+/// Adds a part of an identity log to what came before; gives back any other message.
+fn take_log(
+    message: Message,
+    log: &mut Vec<(Commit, Operation)>,
+    pending: &mut Vec<Operation>,
+) -> Result<Option<Message>, LinkError> {
+    match message {
+        Message::Commits(pairs) => {
+            for (commit, operation) in pairs {
+                log.push((Commit::decode(&commit)?, Operation::decode(&operation)?));
+            }
+        }
+        Message::Operations(operations) => {
+            for operation in operations {
+                let operation = Operation::decode(&operation)?;
+                if !pending.iter().any(|known| known.id() == operation.id()) {
+                    pending.push(operation);
+                }
+            }
+        }
+        other => return Ok(Some(other)),
+    }
+    if log.len() + pending.len() > MAX_COMMITS {
+        return Err(NetError::Protocol("too long an identity log".to_owned()).into());
+    }
+    Ok(None)
+}

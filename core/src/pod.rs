@@ -1,0 +1,219 @@
+//! The facade: one person's data on one device, as an application holds it.
+//!
+//! A [`Pod`] is a folder, a device secret that the platform keeps, and an identity. It is written to with no network, for ever;
+//! it syncs when it is told to. Every method that is `async` may wait for the disk or the network; the others answer from memory.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), rhizome::Error> {
+//! use rhizome::{FileKeeper, Pod, PodOptions, Value, path};
+//! use std::sync::Arc;
+//!
+//! let options = PodOptions::new(Arc::new(FileKeeper::new("keys")));
+//! let (pod, words) = Pod::create("journal.pod", options, "laptop").await?;
+//! println!("write these down: {}", *words);
+//! let written = pod
+//!     .create_document("journal", |edit| {
+//!         edit.set(&path(["date"]), Value::Date(0))?;
+//!         edit.set_text(&path(["text"]), "a line")
+//!     })
+//!     .await?;
+//! let page = pod.list("journal", "date", None, 20).await?;
+//! assert_eq!(page.rows[0].document, written.document);
+//! # Ok(()) }
+//! ```
+
+mod linking;
+mod opening;
+mod running;
+mod status;
+mod syncing;
+mod writing;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, Weak},
+};
+
+pub use linking::Invite;
+pub use opening::PodOptions;
+pub use status::{EntryRef, Holder, PeerStatus, Status, SyncState, WaitReason};
+pub use syncing::{Live, PeerReport, SyncReport};
+pub use writing::{DocumentEdit, Written};
+
+use crate::{
+    document::{Key, Page, Value},
+    error::Error,
+    identity::{did, did_document},
+    log::{DocumentId, Event},
+    store::ListCursor,
+};
+use running::Running;
+
+/// One person's data on one device. Cheap to clone: every clone is the same pod.
+#[derive(Clone)]
+pub struct Pod(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    options: PodOptions,
+    phase: RwLock<Phase>,
+    /// Held while the pod is suspended, resumed or shut down.
+    turning: tokio::sync::Mutex<()>,
+}
+
+enum Phase {
+    Running(Arc<Running>),
+    Suspended,
+    Closed,
+}
+
+/// The pods that are open in this process: one folder is one pod, however often it is opened.
+static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<Inner>>>> = LazyLock::new(Mutex::default);
+
+/// A path into a document from field names.
+pub fn path<const N: usize>(fields: [&str; N]) -> [Key; N] {
+    fields.map(Key::from)
+}
+
+impl Pod {
+    fn running(&self) -> Result<Arc<Running>, Error> {
+        match &*self.0.phase.read().unwrap_or_else(PoisonError::into_inner) {
+            Phase::Running(running) => Ok(running.clone()),
+            Phase::Suspended => Err(Error::Suspended),
+            Phase::Closed => Err(Error::Closed),
+        }
+    }
+
+    fn set_phase(&self, phase: Phase) -> Phase {
+        std::mem::replace(
+            &mut *self.0.phase.write().unwrap_or_else(PoisonError::into_inner),
+            phase,
+        )
+    }
+
+    /// Runs `work` where it may wait for the disk. `suspend()` waits for it to end.
+    async fn work<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Running) -> Result<R, Error> + Send + 'static,
+    ) -> Result<R, Error> {
+        let running = self.running()?;
+        let gate = running.gate.clone().try_read_owned().map_err(|_| Error::Suspended)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work(&running);
+            drop(gate);
+            result
+        });
+        done.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// The identity's DID.
+    pub fn did(&self) -> Result<String, Error> {
+        Ok(did(&self.running()?.replica.identity()))
+    }
+
+    /// The identity's DID document (W3C DID Core 1.0), as far as its log is ordered.
+    pub fn did_document(&self) -> Result<serde_json::Value, Error> {
+        Ok(did_document(&self.running()?.replica.known().ordered))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &std::path::Path {
+        &self.0.path
+    }
+
+    /// A document as it is now; `None` if it is not here.
+    pub async fn get(&self, document: DocumentId) -> Result<Option<Value>, Error> {
+        self.work(move |running| Ok(running.documents.get(&document)?)).await
+    }
+
+    /// A page of a collection by the date in its top-level `field`, newest first. `after` is the `next` of the page before.
+    pub async fn list(
+        &self,
+        collection: &str,
+        field: &str,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Page, Error> {
+        let (collection, field) = (collection.to_owned(), field.to_owned());
+        self.work(move |running| Ok(running.documents.list(&collection, &field, after, limit)?))
+            .await
+    }
+
+    /// Every document of a collection, by id.
+    pub async fn documents(&self, collection: &str) -> Result<Vec<DocumentId>, Error> {
+        let collection = collection.to_owned();
+        self.work(move |running| Ok(running.documents.ids(&collection)?)).await
+    }
+
+    /// How many documents a collection has.
+    pub async fn count(&self, collection: &str) -> Result<u64, Error> {
+        let collection = collection.to_owned();
+        self.work(move |running| Ok(running.documents.count(&collection)?))
+            .await
+    }
+
+    /// Appends an application's own events to the stream `label` as one entry. Durable when it returns.
+    pub async fn append(&self, label: &str, events: Vec<Event>) -> Result<EntryRef, Error> {
+        let label = label.to_owned();
+        self.work(move |running| running.append_events(&label, events)).await
+    }
+
+    /// The applications' own events of the stream `label`, in the order that every device agrees on.
+    pub async fn events(&self, label: &str) -> Result<Vec<Event>, Error> {
+        let label = label.to_owned();
+        self.work(move |running| {
+            let ring = running.ring();
+            match ring.stream(&label) {
+                Some((stream, _)) => Ok(running.documents.events(&stream, &ring)?),
+                None => Ok(Vec::new()),
+            }
+        })
+        .await
+    }
+
+    /// SQLite's own check of the log, and of every chain and signature of this device's author logs. Slow.
+    pub async fn verify(&self) -> Result<u64, Error> {
+        self.work(Running::verify).await
+    }
+
+    /// Lets go of every file, lock and socket, at a durable point. Until [`Pod::resume`], calls answer [`Error::Suspended`] at once. To be
+    /// awaited before the system suspends the app.
+    pub async fn suspend(&self) -> Result<(), Error> {
+        let _turning = self.0.turning.lock().await;
+        self.running()?;
+        if let Phase::Running(running) = self.set_phase(Phase::Suspended) {
+            running.stop().await;
+        }
+        Ok(())
+    }
+
+    /// Takes everything up again after [`Pod::suspend`]. [`Error::InUse`] if another process has the folder meanwhile; the pod stays
+    /// suspended then. Does nothing if it is not suspended.
+    pub async fn resume(&self) -> Result<(), Error> {
+        let _turning = self.0.turning.lock().await;
+        match self.running() {
+            Ok(_) => return Ok(()),
+            Err(Error::Suspended) => {}
+            Err(error) => return Err(error),
+        }
+        let running = Running::open(&self.0.path, &self.0.options).await?;
+        self.set_phase(Phase::Running(running));
+        Ok(())
+    }
+
+    /// Ends the pod. Can be called again, and in any phase.
+    pub async fn shutdown(&self) {
+        let _turning = self.0.turning.lock().await;
+        if let Phase::Running(running) = self.set_phase(Phase::Closed) {
+            running.stop().await;
+        }
+        OPEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0.path);
+    }
+}
+
+impl std::fmt::Debug for Pod {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pod")
+    }
+}

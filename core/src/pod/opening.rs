@@ -1,0 +1,406 @@
+//! Creating, opening and joining a pod: what is checked before a file is touched.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::{Inner, OPEN, Phase, Pod, running::Running};
+use crate::{
+    crypto::{DeviceSecret, Hash, Keeper, Kept, OsRandom, Random, SecretId, Wrap, Zeroizing, encode},
+    error::Error,
+    identity::{Commit, CommitCore, Keys, LinkRole, Operation, RecoverySecret, State, Ticket, genesis},
+    net::{
+        Confirm, Frames, Invitations, Keep, Net, NetError, NetOptions, Newcomer, Shaken, answer, call, join, refuse,
+    },
+    store::{Folder, FolderFile, LogStore, StoreError},
+    sync::{Limits, Replica, ReplicaError, WallClock},
+};
+
+/// How a pod is opened.
+#[derive(Clone)]
+pub struct PodOptions {
+    /// Keeps the device secret.
+    pub keeper: Arc<dyn Keeper>,
+    /// Milliseconds since 1970.
+    pub clock: WallClock,
+    /// The network endpoint, which is opened when it is first needed.
+    pub net: NetOptions,
+}
+
+impl PodOptions {
+    /// The system's clock, every network interface, no relay.
+    pub fn new(keeper: Arc<dyn Keeper>) -> Self {
+        Self {
+            keeper,
+            clock: Arc::new(system_millis),
+            net: NetOptions::default(),
+        }
+    }
+}
+
+fn system_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl std::fmt::Debug for PodOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PodOptions({:?})", self.net)
+    }
+}
+
+/// The stream that every identity begins with.
+const FIRST_STREAM: &str = "journal";
+const LINK_WITHIN: Duration = Duration::from_secs(30);
+
+pub(super) struct Opened {
+    pub folder: Folder,
+    pub secret: DeviceSecret,
+    pub log: LogStore,
+    pub replica: Replica,
+}
+
+fn random() -> impl Random {
+    OsRandom
+}
+
+/// The folder's own name for itself, so that one folder is one pod however it is spelled.
+fn canonical(dir: &Path) -> PathBuf {
+    dir.canonicalize()
+        .unwrap_or_else(|_| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()))
+}
+
+fn wrap_for_recovery(secret: &DeviceSecret, id: &SecretId, state: &State) -> Option<Vec<u8>> {
+    let recipient = state.recovery().1;
+    let info = [b"rhizome/1 device secret", &state.binding().0[..], &id.0, &recipient.0].concat();
+    let wrap: Option<Wrap> = recipient.wrap(&mut OsRandom, &info, secret.expose()).ok();
+    wrap.map(|wrap| encode(&wrap))
+}
+
+/// Writes a new pod's files. `pod.json` comes last: without it there is no pod.
+fn write_files(
+    folder: &Folder,
+    secret: &DeviceSecret,
+    id: &SecretId,
+    known: (Vec<(Commit, Operation)>, Vec<Operation>),
+    options: &PodOptions,
+) -> Result<(), ReplicaError> {
+    let log = LogStore::open(folder.path(), true, &mut random())?;
+    let signing = secret.keys().signing;
+    let replica = Replica::adopt(
+        log.clone(),
+        known.0,
+        known.1,
+        signing,
+        options.clock.clone(),
+        Limits::default(),
+    )?;
+    let (identity, check) = (replica.identity(), secret.check_value());
+    log.write(move |write| {
+        write.check_secret(&check)?;
+        write.set_meta("identity", &identity.0)
+    })
+    .wait()?;
+    let recovery = wrap_for_recovery(secret, id, &replica.known().ordered);
+    log.close();
+    Ok(folder.write(&FolderFile { secret: *id, recovery })?)
+}
+
+/// Takes an empty folder for a new pod.
+fn new_folder(dir: &Path) -> Result<Folder, Error> {
+    if Folder::is_used(dir) {
+        return Err(Error::PodExists);
+    }
+    let folder = Folder::open(dir, true)?;
+    // Somebody may have been quicker.
+    if Folder::is_used(dir) {
+        Err(Error::PodExists)
+    } else {
+        Ok(folder)
+    }
+}
+
+fn new_secret(keeper: &dyn Keeper) -> Result<(DeviceSecret, SecretId), Error> {
+    let mut random = random();
+    let random: &mut dyn Random = &mut random;
+    let (secret, id) = (DeviceSecret::make(random), SecretId(random.bytes()));
+    keeper.create(&id, &secret).map_err(Error::Keeper)?;
+    Ok((secret, id))
+}
+
+/// Opens the files of a pod: first the secret, and nothing is touched without it.
+pub(super) fn open_files(dir: &Path, options: &PodOptions) -> Result<Opened, Error> {
+    if !dir.join("pod.json").exists() {
+        return Err(match Folder::is_used(dir) {
+            true => Error::Storage(StoreError::Damaged {
+                file: "pod.json",
+                why: "it is missing".to_owned(),
+            }),
+            false => Error::NoPod,
+        });
+    }
+    let folder = Folder::open(dir, false)?;
+    let file = folder.read()?.ok_or(Error::NoPod)?;
+    let secret = match options.keeper.load(&file.secret).map_err(Error::Keeper)? {
+        Kept::Found(secret) => secret,
+        Kept::Absent => return Err(Error::NeedsRecovery),
+        Kept::Locked => return Err(Error::Locked),
+    };
+    let log = LogStore::open(dir, false, &mut random())?;
+    let check = secret.check_value();
+    log.write(move |write| write.check_secret(&check)).wait()?;
+    let identity = log
+        .read(|read| read.meta("identity"))?
+        .and_then(|bytes| crate::identity::IdentityId::from_slice(&bytes));
+    let identity = identity.ok_or(StoreError::Damaged {
+        file: "log.db",
+        why: "it does not name an identity".to_owned(),
+    })?;
+    let signing = secret.keys().signing;
+    let replica = Replica::load(log.clone(), identity, signing, options.clock.clone(), Limits::default())?;
+    Ok(Opened {
+        folder,
+        secret,
+        log,
+        replica,
+    })
+}
+
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> Result<R, Error> + Send + 'static) -> Result<R, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Closed))
+}
+
+impl Pod {
+    /// Makes a new identity with this as its first device, named `name` for the person's other devices. Gives the pod and the 24
+    /// recovery words: show them once; they are kept nowhere.
+    ///
+    /// # Errors
+    /// [`Error::PodExists`] if the folder holds one.
+    pub async fn create(
+        dir: impl AsRef<Path>,
+        options: PodOptions,
+        name: &str,
+    ) -> Result<(Self, Zeroizing<String>), Error> {
+        let (dir, name, opts) = (dir.as_ref().to_owned(), name.to_owned(), options.clone());
+        let words = blocking({
+            let dir = dir.clone();
+            move || {
+                let folder = new_folder(&dir)?;
+                let (secret, id) = new_secret(&*opts.keeper)?;
+                let recovery = RecoverySecret::make(&mut random());
+                let keys = secret.keys();
+                let operation = genesis(&mut random(), &keys, &recovery, &name, &[FIRST_STREAM]);
+                let core = CommitCore {
+                    identity: operation.identity(),
+                    index: 0,
+                    previous: None::<Hash>,
+                    operation: operation.id(),
+                    term: 0,
+                    time: (opts.clock)(),
+                    orderer: keys.signing.public(),
+                };
+                let commit = Commit::make(&keys.signing, core);
+                write_files(&folder, &secret, &id, (vec![(commit, operation)], Vec::new()), &opts)?;
+                Ok(recovery.words())
+            }
+        })
+        .await?;
+        Ok((Self::open(dir, options).await?, words))
+    }
+
+    /// Opens the pod in a folder. A folder that is open in this process already is the same pod.
+    ///
+    /// # Errors
+    /// [`Error::NoPod`], [`Error::InUse`], [`Error::Locked`], [`Error::NeedsRecovery`], or what is wrong with a file. None of them changes
+    /// anything in the folder.
+    pub async fn open(dir: impl AsRef<Path>, options: PodOptions) -> Result<Self, Error> {
+        static OPENING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let _opening = OPENING.lock().await;
+        let path = canonical(dir.as_ref());
+        let open = OPEN
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&path)
+            .and_then(std::sync::Weak::upgrade);
+        if let Some(pod) = open
+            .map(Self)
+            .filter(|pod| !matches!(pod.running(), Err(Error::Closed)))
+        {
+            return Ok(pod);
+        }
+        let running = Running::open(&path, &options).await?;
+        let phase = RwLock::new(Phase::Running(running));
+        let inner = Arc::new(Inner {
+            path: path.clone(),
+            options,
+            phase,
+            turning: tokio::sync::Mutex::new(()),
+        });
+        OPEN.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(path, Arc::downgrade(&inner));
+        Ok(Self(inner))
+    }
+
+    /// Joins the identity of the device that shows `code`, as a new device named `name`. `confirm` asks the person whether both screens
+    /// show the same number.
+    pub async fn join(
+        dir: impl AsRef<Path>,
+        options: PodOptions,
+        name: &str,
+        code: &str,
+        confirm: Confirm,
+    ) -> Result<Self, Error> {
+        let dir = dir.as_ref().to_owned();
+        let ticket = Ticket::parse_at(code, (options.clock)() / 1000)?;
+        let joining = Joining::begin(&dir, &options).await?;
+        let net = Net::open(&joining.secret.keys().endpoint, options.net.clone()).await?;
+        let linked = async {
+            let connection = net.dial(&ticket.endpoint, &ticket.addresses, LINK_WITHIN).await?;
+            let (send, recv) = connection
+                .open_bi()
+                .await
+                .map_err(|error| NetError::Connection(error.to_string()))?;
+            let mut frames = Frames::new(send, recv, options.net.observer.clone());
+            let shaken = call(&mut frames, &ticket, LinkRole::NewDevice, joining.keys()).await?;
+            let result = joining.finish(&mut frames, shaken, name, &confirm, &options).await;
+            let _ = tokio::time::timeout(Duration::from_secs(2), frames.finish()).await;
+            result
+        }
+        .await;
+        net.close().await;
+        linked?;
+        Self::open_joined(&dir, options, Some((ticket.endpoint, ticket.addresses))).await
+    }
+
+    /// Shows a code (through `show`) that a device of an identity scans to let this new one in; waits for it until `expires_in` has passed.
+    pub async fn await_link(
+        dir: impl AsRef<Path>,
+        options: PodOptions,
+        name: &str,
+        expires_in: Duration,
+        show: impl FnOnce(&Ticket) + Send,
+        confirm: Confirm,
+    ) -> Result<Self, Error> {
+        let dir = dir.as_ref().to_owned();
+        let joining = Joining::begin(&dir, &options).await?;
+        let net = Net::open(&joining.secret.keys().endpoint, options.net.clone()).await?;
+        let invitations = Invitations::default();
+        let expires = (options.clock)() / 1000 + expires_in.as_secs();
+        let ticket = Ticket {
+            role: LinkRole::NewDevice,
+            endpoint: net.id(),
+            addresses: net.addresses(),
+            secret: invitations.issue(&mut random(), expires),
+            expires,
+        };
+        show(&ticket);
+        let served = tokio::time::timeout(
+            expires_in,
+            serve_one(&net, &invitations, &joining, name, &confirm, &options),
+        );
+        let linked = served.await.unwrap_or(Err(Error::Network(NetError::Deadline)));
+        net.close().await;
+        linked?;
+        Self::open_joined(&dir, options, None).await
+    }
+
+    async fn open_joined(
+        dir: &Path,
+        options: PodOptions,
+        found_at: Option<(crate::crypto::PublicKey, Vec<String>)>,
+    ) -> Result<Self, Error> {
+        let pod = Self::open(dir, options).await?;
+        if let Some((endpoint, addresses)) = found_at {
+            pod.work(move |running| running.note_addresses(&endpoint, &addresses))
+                .await?;
+        }
+        Ok(pod)
+    }
+}
+
+/// A new device on its way into an identity.
+struct Joining {
+    folder: Arc<Folder>,
+    secret: DeviceSecret,
+    id: SecretId,
+}
+
+impl Joining {
+    async fn begin(dir: &Path, options: &PodOptions) -> Result<Self, Error> {
+        let (dir, keeper) = (dir.to_owned(), options.keeper.clone());
+        blocking(move || {
+            let folder = new_folder(&dir)?;
+            let (secret, id) = new_secret(&*keeper)?;
+            Ok(Self {
+                folder: Arc::new(folder),
+                secret,
+                id,
+            })
+        })
+        .await
+    }
+
+    fn keys(&self) -> Keys {
+        Keys::of(&self.secret.keys())
+    }
+
+    async fn finish(
+        &self,
+        frames: &mut Frames,
+        shaken: Shaken,
+        name: &str,
+        confirm: &Confirm,
+        options: &PodOptions,
+    ) -> Result<(), Error> {
+        let newcomer = Newcomer {
+            signing: self.secret.keys().signing,
+            keys: self.keys(),
+            name: name.to_owned(),
+            services: Vec::new(),
+            peer: false,
+        };
+        let (folder, secret, id, opts) = (self.folder.clone(), self.secret.clone(), self.id, options.clone());
+        let keep: Keep<()> = Box::new(move |log, pending| write_files(&folder, &secret, &id, (log, pending), &opts));
+        join(frames, shaken, newcomer, confirm, keep).await?;
+        Ok(())
+    }
+}
+
+/// Answers connections until one of them is a link that succeeds, or proves the secret and fails.
+async fn serve_one(
+    net: &Net,
+    invitations: &Invitations,
+    joining: &Joining,
+    name: &str,
+    confirm: &Confirm,
+    options: &PodOptions,
+) -> Result<(), Error> {
+    while let Some(incoming) = net.accept().await {
+        let first = async {
+            let connection = incoming.accept().ok()?.await.ok()?;
+            let (send, recv) = connection.accept_bi().await.ok()?;
+            let mut frames = Frames::new(send, recv, options.net.observer.clone());
+            let message = frames.receive().await.ok()?;
+            Some((connection, frames, message))
+        };
+        let Ok(Some((_connection, mut frames, begin))) = tokio::time::timeout(LINK_WITHIN, first).await else {
+            continue;
+        };
+        match invitations.claim(&begin, (options.clock)() / 1000) {
+            Err(reason) => {
+                refuse(&mut frames, reason).await;
+                let _ = tokio::time::timeout(Duration::from_secs(2), frames.finish()).await;
+            }
+            Ok(secret) => {
+                let shaken = answer(&mut frames, &begin, &secret, LinkRole::NewDevice, joining.keys()).await?;
+                let result = joining.finish(&mut frames, shaken, name, confirm, options).await;
+                let _ = tokio::time::timeout(Duration::from_secs(2), frames.finish()).await;
+                return result;
+            }
+        }
+    }
+    Err(Error::Network(NetError::Stopped))
+}

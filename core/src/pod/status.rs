@@ -1,0 +1,299 @@
+//! The truth about what is stored where, and why not elsewhere.
+
+use super::{
+    Pod,
+    running::{Running, lock},
+};
+use crate::{
+    crypto::PublicKey,
+    error::Error,
+    log::{AuthorId, DocumentId},
+    store::Alarm,
+    sync::RefuseReason,
+};
+
+/// An entry: its author log and its place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryRef {
+    /// The author log.
+    pub author: AuthorId,
+    /// Its place.
+    pub seq: u64,
+}
+
+/// A device or peer that said, signed, that it holds an entry on its disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its signing key.
+    pub key: PublicKey,
+    /// What the person calls it.
+    pub name: Option<String>,
+    /// Whether it is a cloud peer.
+    pub cloud: bool,
+    /// When it said so, by its clock, in milliseconds since 1970.
+    pub since: u64,
+}
+
+/// Whether what is here is elsewhere too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyncState {
+    /// Every entry is held by a cloud peer, as of this time (milliseconds since 1970).
+    UpToDate {
+        /// When that was last confirmed.
+        at: u64,
+    },
+    /// A session is under way.
+    Syncing {
+        /// Entries confirmed in it.
+        done: u64,
+        /// Entries to confirm, as far as is known.
+        total: u64,
+    },
+    /// Something is only here, or what is elsewhere was not asked for.
+    Waiting {
+        /// Why.
+        reason: WaitReason,
+    },
+}
+
+/// Why a pod is not up to date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WaitReason {
+    /// No cloud peer and no reachable device is linked.
+    NoPeer,
+    /// Nothing was tried since the pod was opened.
+    NotTried,
+    /// Entries were written since the last sync.
+    NewEntries {
+        /// How many are held by no cloud peer.
+        entries: u64,
+    },
+    /// No peer answered since then (milliseconds since 1970).
+    PeerUnreachable {
+        /// Since when.
+        since: u64,
+    },
+    /// The peer has no room: it takes this many bytes or entries.
+    QuotaExceeded {
+        /// The quota.
+        limit: u64,
+    },
+    /// The deadline or the byte budget of the last sync was used up before everything moved.
+    NotFinished,
+    /// This version does not know a kind of operation of the identity's.
+    UpdateNeeded,
+    /// The peer refused for another reason.
+    Refused(RefuseReason),
+}
+
+impl WaitReason {
+    /// A stable word, for scripts.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoPeer => "no-peer",
+            Self::NotTried => "not-tried",
+            Self::NewEntries { .. } => "new-entries",
+            Self::PeerUnreachable { .. } => "peer-unreachable",
+            Self::QuotaExceeded { .. } => "quota-exceeded",
+            Self::NotFinished => "not-finished",
+            Self::UpdateNeeded => "update-needed",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
+impl std::fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoPeer => f.write_str("no cloud peer or other device is linked"),
+            Self::NotTried => f.write_str("not tried since the pod was opened"),
+            Self::NewEntries { entries } => write!(f, "{entries} entries are held by no cloud peer yet"),
+            Self::PeerUnreachable { .. } => f.write_str("no peer can be reached"),
+            Self::QuotaExceeded { limit } => write!(f, "the cloud peer's quota of {limit} is used up"),
+            Self::NotFinished => f.write_str("the last sync ran out of time or bytes"),
+            Self::UpdateNeeded => f.write_str("this version is too old for the identity: update needed"),
+            Self::Refused(reason) => write!(f, "the peer refused: {reason}"),
+        }
+    }
+}
+
+/// A linked device or cloud peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Its signing key.
+    pub key: PublicKey,
+    /// What the person calls it.
+    pub name: Option<String>,
+    /// Whether it is a cloud peer.
+    pub cloud: bool,
+    /// Whether it is this device.
+    pub this: bool,
+    /// Whether its membership is ordered; if not, it is tentative.
+    pub ordered: bool,
+    /// When it was last reached, in milliseconds since 1970.
+    pub reached: Option<u64>,
+}
+
+/// Everything a person may ask of a pod's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Whether what is here is elsewhere too.
+    pub sync: SyncState,
+    /// Devices and cloud peers.
+    pub peers: Vec<PeerStatus>,
+    /// Entries here.
+    pub entries: u64,
+    /// Bytes of sealed sections here.
+    pub bytes: u64,
+    /// Entries that no cloud peer said it holds.
+    pub only_here: u64,
+    /// Operations of the identity that wait for their order.
+    pub pending: usize,
+    /// Entries whose key has not arrived.
+    pub waiting_for_key: u64,
+    /// What the owner should know, newest first.
+    pub alarms: Vec<Alarm>,
+}
+
+/// How the last attempt at a peer went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Contact {
+    pub reached: Option<u64>,
+    pub waiting: Option<WaitReason>,
+    pub syncing: Option<(u64, u64)>,
+}
+
+impl Pod {
+    /// The pod's state, with its reasons.
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.work(Running::status).await
+    }
+
+    /// The devices and peers that hold an entry, by their signed word. Empty: it is only here, as far as is known.
+    pub async fn holders(&self, entry: EntryRef) -> Result<Vec<Holder>, Error> {
+        self.work(move |running| running.holders(entry)).await
+    }
+
+    /// The devices and peers that hold everything that is here of a document.
+    pub async fn document_holders(&self, document: DocumentId) -> Result<Vec<Holder>, Error> {
+        self.work(move |running| {
+            let entries = running.documents.entries_of(&document)?;
+            let mut common: Option<Vec<Holder>> = None;
+            for (author, seq) in entries {
+                let holders = running.holders(EntryRef { author, seq })?;
+                common = Some(match common {
+                    None => holders,
+                    Some(before) => before
+                        .into_iter()
+                        .filter(|one| holders.iter().any(|h| h.key == one.key))
+                        .collect(),
+                });
+            }
+            Ok(common.unwrap_or_default())
+        })
+        .await
+    }
+}
+
+impl Running {
+    fn holders(&self, entry: EntryRef) -> Result<Vec<Holder>, Error> {
+        let known = self.replica.known();
+        let ring = self.ring();
+        let mut holders: Vec<Holder> = Vec::new();
+        for branch in self.log.read(|read| read.branches(&entry.author))? {
+            for (key, since) in self
+                .log
+                .read(|read| read.holders(&entry.author, branch.branch, entry.seq))?
+            {
+                if holders.iter().all(|holder| holder.key != key) {
+                    let cloud = known.tentative.peers().contains_key(&key);
+                    holders.push(Holder {
+                        key,
+                        name: ring.name(&key).map(str::to_owned),
+                        cloud,
+                        since,
+                    });
+                }
+            }
+        }
+        Ok(holders)
+    }
+
+    /// Entries that no cloud peer said it holds.
+    fn only_here(&self) -> Result<u64, Error> {
+        let known = self.replica.known();
+        let mut count = 0;
+        for (author, branches) in self.log.read(|read| read.heads(&self.replica.identity()))? {
+            for branch in branches {
+                let mut held = branch.base.max(1);
+                for peer in known.tentative.peers().keys() {
+                    let at = self.log.read(|read| read.receipt_at(&author, branch.branch, peer))?;
+                    held = held.max(at.map_or(0, |at| at.seq));
+                }
+                count += branch.head.seq.saturating_sub(held);
+            }
+        }
+        Ok(count)
+    }
+
+    fn status(&self) -> Result<Status, Error> {
+        let known = self.replica.known();
+        let ring = self.ring();
+        let contacts = lock(&self.contacts).clone();
+        let me = self.keys.signing.public();
+        let reached = |key: &PublicKey| contacts.get(key).and_then(|contact| contact.reached);
+        let devices = known
+            .tentative
+            .devices()
+            .keys()
+            .map(|key| (key, false, known.ordered.devices().contains_key(key)));
+        let clouds = known
+            .tentative
+            .peers()
+            .keys()
+            .map(|key| (key, true, known.ordered.peers().contains_key(key)));
+        let peers: Vec<PeerStatus> = devices
+            .chain(clouds)
+            .map(|(key, cloud, ordered)| PeerStatus {
+                key: *key,
+                name: ring.name(key).map(str::to_owned),
+                cloud,
+                this: *key == me,
+                ordered,
+                reached: reached(key),
+            })
+            .collect();
+        let (entries, bytes) = self.log.read(|read| read.counts(&self.replica.identity()))?;
+        let only_here = self.only_here()?;
+        let has_peer = peers.iter().any(|peer| !peer.this);
+        let last_reached = contacts.values().filter_map(|contact| contact.reached).max();
+        let syncing = contacts.values().find_map(|contact| contact.syncing);
+        let waiting = contacts.values().find_map(|contact| contact.waiting.clone());
+        let wait = |reason| SyncState::Waiting { reason };
+        let sync = match (has_peer, syncing, waiting) {
+            (false, _, _) => wait(WaitReason::NoPeer),
+            (true, Some((done, total)), _) => SyncState::Syncing { done, total },
+            (true, None, Some(reason)) => wait(reason),
+            (true, None, None) => match last_reached {
+                None if only_here == 0 && entries == 0 => wait(WaitReason::NotTried),
+                None => wait(if only_here > 0 {
+                    WaitReason::NewEntries { entries: only_here }
+                } else {
+                    WaitReason::NotTried
+                }),
+                Some(_) if only_here > 0 => wait(WaitReason::NewEntries { entries: only_here }),
+                Some(at) => SyncState::UpToDate { at },
+            },
+        };
+        Ok(Status {
+            sync,
+            peers,
+            entries,
+            bytes,
+            only_here,
+            pending: known.pending.len(),
+            waiting_for_key: self.documents.waiting()?,
+            alarms: self.log.read(|read| read.alarms())?,
+        })
+    }
+}

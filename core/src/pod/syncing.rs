@@ -1,0 +1,393 @@
+//! When to sync, with whom, and what to say of it afterwards.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::{
+    Pod,
+    running::{Running, lock},
+    status::{Contact, SyncState, WaitReason},
+};
+use crate::{
+    crypto::{PublicKey, decode},
+    error::Error,
+    identity::IdentityId,
+    net::{Drive, Frames, Host, Mode, Net, NetError, Report, Service, ServiceLimits, StopReason, stopped},
+    sync::{Message, RefuseReason, Replica, Session},
+};
+
+/// Within a sync, how long one peer may take to answer at all.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// A live session that broke is tried again after this, then after twice as long, up to the longest.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LONGEST: Duration = Duration::from_secs(60);
+
+/// How the sync with one peer went.
+#[derive(Debug)]
+pub struct PeerReport {
+    /// The peer's signing key.
+    pub key: PublicKey,
+    /// What the person calls it.
+    pub name: Option<String>,
+    /// What moved, or why not.
+    pub result: Result<Report, NetError>,
+}
+
+/// How a sync went.
+#[derive(Debug)]
+pub struct SyncReport {
+    /// One for each peer that was tried.
+    pub peers: Vec<PeerReport>,
+    /// The pod's state afterwards.
+    pub state: SyncState,
+}
+
+/// Keeps a pod live for as long as it is held.
+#[derive(Debug)]
+pub struct Live {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Live {
+    /// Ends the live sessions and waits for their last words.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        for task in self.tasks.drain(..) {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+/// The endpoint, and the service that answers on it.
+pub(super) struct Online {
+    pub net: Arc<Net>,
+    service: JoinHandle<()>,
+}
+
+impl Online {
+    pub async fn close(self) {
+        // The service was told to stop by now; sessions say goodbye before the endpoint goes.
+        let _ = tokio::time::timeout(Duration::from_secs(4), self.service).await;
+        self.net.close().await;
+    }
+}
+
+/// A device or peer to dial.
+#[derive(Debug, Clone)]
+struct Target {
+    key: PublicKey,
+    endpoint: PublicKey,
+    addresses: Vec<String>,
+    name: Option<String>,
+}
+
+impl Pod {
+    /// The whole job of a background wake: connects to each cloud peer (or, without one, to each device whose address is known), moves
+    /// what is missing both ways, gets durable receipts and closes, within `deadline` and `byte_budget` (bytes of frames both ways; it may
+    /// be overrun by one range). What was moved stays moved, however it ends.
+    ///
+    /// # Errors
+    /// Those of the pod itself. What went wrong with a peer stands in the report.
+    pub async fn sync_once(&self, deadline: Duration, byte_budget: Option<u64>) -> Result<SyncReport, Error> {
+        let running = self.running()?;
+        let until = Instant::now() + deadline;
+        let mut peers = Vec::new();
+        let mut left = byte_budget;
+        for target in running.targets()? {
+            let mode = Mode::Once {
+                deadline: until,
+                budget: left,
+            };
+            let result = running.sync_with(&target, mode).await;
+            if let (Some(left), Ok(report)) = (&mut left, &result) {
+                *left = left.saturating_sub(report.bytes_sent + report.bytes_received);
+            }
+            let out_of_bytes = left == Some(0);
+            peers.push(PeerReport {
+                key: target.key,
+                name: target.name,
+                result,
+            });
+            if out_of_bytes {
+                break;
+            }
+        }
+        if peers.iter().any(|peer| matches!(peer.result, Err(NetError::Stopped))) {
+            return Err(Error::Suspended);
+        }
+        let folding = running.clone();
+        let folded = tokio::task::spawn_blocking(move || folding.fold()).await;
+        folded.unwrap_or(Ok(()))?;
+        let state = self.status().await?.sync;
+        Ok(SyncReport { peers, state })
+    }
+
+    /// Stays connected to every cloud peer for as long as the handle is held: new entries are pushed at once, both ways. Connections that
+    /// break are made again. For the foreground: an idle connection keeps a radio awake.
+    pub async fn go_live(&self) -> Result<Live, Error> {
+        let running = self.running()?;
+        running.net().await?;
+        let stop = watch::Sender::new(false);
+        let mut tasks = Vec::new();
+        for target in running.targets()? {
+            let (weak, mut live_stop, mut pod_stop) =
+                (Arc::downgrade(&running), stop.subscribe(), running.stop_signal());
+            tasks.push(tokio::spawn(async move {
+                tokio::select! {
+                    () = stopped(&mut pod_stop) => {}
+                    () = stay_live(weak, target, live_stop.clone()) => {}
+                    () = async { stopped(&mut live_stop).await; tokio::time::sleep(Duration::from_secs(5)).await } => {}
+                }
+            }));
+        }
+        Ok(Live { stop, tasks })
+    }
+
+    /// Opens the endpoint, so that linked devices can connect here, and says where it can be reached.
+    pub async fn listen(&self) -> Result<Vec<String>, Error> {
+        Ok(self.running()?.net().await?.addresses())
+    }
+
+    /// To be called when the system says that the network changed. On Android nobody else tells the endpoint.
+    pub async fn network_changed(&self) -> Result<(), Error> {
+        let running = self.running()?;
+        let net = running.online.lock().await.as_ref().map(|online| online.net.clone());
+        if let Some(net) = net {
+            net.network_changed().await;
+        }
+        Ok(())
+    }
+}
+
+async fn stay_live(running: Weak<Running>, target: Target, mut stop: watch::Receiver<bool>) {
+    let mut pause = RETRY_FIRST;
+    loop {
+        let Some(strong) = running.upgrade() else { return };
+        let began = Instant::now();
+        let _ = strong.sync_until(&target, Mode::Live, Some(stop.clone())).await;
+        drop(strong);
+        if *stop.borrow() {
+            return;
+        }
+        if began.elapsed() > RETRY_LONGEST {
+            pause = RETRY_FIRST;
+        }
+        tokio::select! {
+            () = stopped(&mut stop) => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(RETRY_LONGEST);
+    }
+}
+
+impl Running {
+    /// The endpoint; opened, with its service, if it is not yet.
+    pub async fn net(self: &Arc<Self>) -> Result<Arc<Net>, Error> {
+        let mut online = self.online.lock().await;
+        if let Some(online) = &*online {
+            return Ok(online.net.clone());
+        }
+        if *self.stop_signal().borrow() {
+            return Err(Error::Suspended);
+        }
+        let net = Arc::new(Net::open(&self.keys.endpoint, self.options.net.clone()).await?);
+        let host = Arc::new(PodHost(Arc::downgrade(self)));
+        let service = Service::new(net.clone(), host, ServiceLimits::default(), self.stop_signal());
+        *online = Some(Online {
+            net: net.clone(),
+            service: tokio::spawn(service.run()),
+        });
+        Ok(net)
+    }
+
+    /// Whom to sync with: every cloud peer; without one, every device whose address is known.
+    fn targets(&self) -> Result<Vec<Target>, Error> {
+        let known = self.replica.known();
+        let ring = self.ring();
+        let target = |keys: &crate::identity::Keys, addresses: Vec<String>| Target {
+            key: keys.0,
+            endpoint: keys.2,
+            addresses,
+            name: ring.name(&keys.0).map(str::to_owned),
+        };
+        let clouds: Vec<Target> = known
+            .tentative
+            .peers()
+            .values()
+            .map(|peer| target(&peer.keys, peer.services.clone()))
+            .collect();
+        if !clouds.is_empty() {
+            return Ok(clouds);
+        }
+        let me = self.keys.signing.public();
+        let mut devices = Vec::new();
+        for device in known.tentative.devices().values().filter(|device| device.keys.0 != me) {
+            let key = format!("addresses:{}", device.keys.2);
+            let noted = self.log.read(|read| read.meta(&key))?;
+            if let Some(addresses) = noted.and_then(|bytes| decode::<Vec<String>>(&bytes).ok()) {
+                devices.push(target(&device.keys, addresses));
+            }
+        }
+        Ok(devices)
+    }
+
+    async fn sync_with(self: &Arc<Self>, target: &Target, mode: Mode) -> Result<Report, NetError> {
+        self.sync_until(target, mode, None).await
+    }
+
+    async fn sync_until(
+        self: &Arc<Self>,
+        target: &Target,
+        mode: Mode,
+        stop: Option<watch::Receiver<bool>>,
+    ) -> Result<Report, NetError> {
+        let mut pod_stop = self.stop_signal();
+        let result = tokio::select! {
+            biased;
+            // A drive that is under way ends by itself, with a last word; before that there is nothing to save.
+            result = self.dial_and_drive(target, mode, stop) => result,
+            () = async { stopped(&mut pod_stop).await; tokio::time::sleep(Duration::from_secs(4)).await } => Err(NetError::Stopped),
+        };
+        self.note_contact(target, &result);
+        result
+    }
+
+    async fn dial_and_drive(
+        self: &Arc<Self>,
+        target: &Target,
+        mode: Mode,
+        stop: Option<watch::Receiver<bool>>,
+    ) -> Result<Report, NetError> {
+        let within = match mode {
+            Mode::Once { deadline, .. } => deadline.saturating_duration_since(Instant::now()).min(CONNECT_WITHIN),
+            Mode::Live | Mode::Serve => CONNECT_WITHIN,
+        };
+        let net = match self.net().await {
+            Ok(net) => net,
+            Err(Error::Network(error)) => return Err(error),
+            Err(_) => return Err(NetError::Stopped),
+        };
+        let stop = stop.unwrap_or_else(|| self.stop_signal());
+        let mut waiting = stop.clone();
+        let dialling = async {
+            let connection = net.dial(&target.endpoint, &target.addresses, within).await?;
+            let (send, recv) = connection
+                .open_bi()
+                .await
+                .map_err(|error| NetError::Connection(error.to_string()))?;
+            Ok::<_, NetError>((connection, send, recv))
+        };
+        let (connection, send, recv) = tokio::select! {
+            () = stopped(&mut waiting) => return Err(NetError::Stopped),
+            dialled = dialling => dialled?,
+        };
+        let frames = Frames::new(send, recv, net.options().observer.clone());
+        let (replica, key) = (self.replica.clone(), target.key);
+        let session = tokio::task::spawn_blocking(move || Session::dial(&replica, key))
+            .await
+            .map_err(|_| NetError::Stopped)??;
+        let (contacts, peer) = (Arc::downgrade(self), target.key);
+        let progress = move |outcome: &crate::sync::Outcome| {
+            if let Some(running) = contacts.upgrade() {
+                let mut contacts = lock(&running.contacts);
+                let contact = contacts.entry(peer).or_insert(Contact {
+                    reached: None,
+                    waiting: None,
+                    syncing: None,
+                });
+                let done = outcome.sent + outcome.received;
+                let done_before = contact.syncing.map_or(0, |(_, total)| total);
+                contact.syncing = (outcome.to_send > 0).then_some((done, done_before.max(done + outcome.to_send)));
+            }
+        };
+        let drive = Drive {
+            frames,
+            session,
+            replica: self.replica.clone(),
+            mode,
+            stop,
+            progress: Some(Arc::new(progress)),
+        };
+        let result = drive.run().await;
+        connection.close(0u32.into(), b"done");
+        result
+    }
+
+    fn note_contact(&self, target: &Target, result: &Result<Report, NetError>) {
+        let now = (self.options.clock)();
+        let mut contacts = lock(&self.contacts);
+        let contact = contacts.entry(target.key).or_insert(Contact {
+            reached: None,
+            waiting: None,
+            syncing: None,
+        });
+        contact.syncing = None;
+        contact.waiting = match result {
+            Ok(report) => {
+                contact.reached = Some(now);
+                reason_of(report)
+            }
+            Err(NetError::Session(crate::sync::SessionError::Replica(crate::sync::ReplicaError::Identity(
+                crate::identity::IdentityError::UpdateNeeded,
+            )))) => Some(WaitReason::UpdateNeeded),
+            Err(NetError::Stopped) => contact.waiting.take(),
+            Err(_) => {
+                let since = match &contact.waiting {
+                    Some(WaitReason::PeerUnreachable { since }) => *since,
+                    _ => now,
+                };
+                Some(WaitReason::PeerUnreachable { since })
+            }
+        };
+    }
+}
+
+fn reason_of(report: &Report) -> Option<WaitReason> {
+    let refused = report.outcome.refused.first().map(|(reason, limit)| match reason {
+        RefuseReason::QuotaBytes | RefuseReason::QuotaEntries => WaitReason::QuotaExceeded { limit: *limit },
+        RefuseReason::UpdateNeeded => WaitReason::UpdateNeeded,
+        other => WaitReason::Refused(*other),
+    });
+    match report.reason {
+        StopReason::Deadline | StopReason::Budget => Some(WaitReason::NotFinished),
+        StopReason::Done | StopReason::Stopped | StopReason::Remote(_) => refused,
+    }
+}
+
+/// Answers other devices, and links.
+pub(super) struct PodHost(Weak<Running>);
+
+impl Host for PodHost {
+    fn replica(&self, identity: &IdentityId) -> Option<Arc<Replica>> {
+        self.0
+            .upgrade()
+            .map(|running| running.replica.clone())
+            .filter(|replica| replica.identity() == *identity)
+    }
+
+    fn link(self: Arc<Self>, frames: Frames, begin: Message) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            if let Some(running) = self.0.upgrade() {
+                running.answer_link(frames, begin).await;
+            }
+        })
+    }
+
+    fn ended(&self, _: &IdentityId, result: &Result<Report, NetError>) {
+        if let Err(error) = result {
+            tracing::debug!(%error, "a session ended");
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Writing: edits become changes, changes become one entry, and the entry is on the disk before anybody is told.
+
+use super::{EntryRef, Pod, running::Running, running::lock};
+use crate::{
+    crypto::{OsRandom, Random},
+    document::{Document, DocumentError, Edit},
+    error::Error,
+    identity::{Proposer, StreamId, streams},
+    log::{
+        AuthorId, DocumentChange, DocumentId, Event, LogError, MAX_SECTIONS, Position, SessionId, Start, Writer,
+        make_entry,
+    },
+    store::StoreError,
+};
+
+/// Bytes of changes gathered in one entry of a batch; the entry's own limit is higher.
+const BATCH_BYTES: usize = 512 * 1024;
+/// How often a write starts again because its author log was retired meanwhile.
+const MOVES: usize = 3;
+
+/// What a write made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// The document.
+    pub document: DocumentId,
+    /// The entry that holds the change; `None` if the edit changed nothing.
+    pub entry: Option<EntryRef>,
+}
+
+type EditFn = Box<dyn Fn(&mut Edit<'_>) -> Result<(), DocumentError> + Send>;
+
+/// One edit of a batch.
+pub struct DocumentEdit {
+    /// The document; `None` makes a new one.
+    pub document: Option<DocumentId>,
+    /// The edit. It may run more than once, always on a document as it was before it.
+    pub edit: EditFn,
+}
+
+impl Pod {
+    /// Makes a new document in a collection. All that `edit` does becomes one change; durable when this returns.
+    pub async fn create_document(
+        &self,
+        collection: &str,
+        edit: impl Fn(&mut Edit<'_>) -> Result<(), DocumentError> + Send + 'static,
+    ) -> Result<Written, Error> {
+        let made = self
+            .write(
+                collection,
+                vec![DocumentEdit {
+                    document: None,
+                    edit: Box::new(edit),
+                }],
+            )
+            .await?;
+        Ok(made[0])
+    }
+
+    /// Edits a document that is here. All that `edit` does becomes one change; durable when this returns.
+    pub async fn edit_document(
+        &self,
+        collection: &str,
+        document: DocumentId,
+        edit: impl Fn(&mut Edit<'_>) -> Result<(), DocumentError> + Send + 'static,
+    ) -> Result<Written, Error> {
+        if self.get(document).await?.is_none() {
+            return Err(Error::NoDocument(document.to_string()));
+        }
+        let made = self
+            .write(
+                collection,
+                vec![DocumentEdit {
+                    document: Some(document),
+                    edit: Box::new(edit),
+                }],
+            )
+            .await?;
+        Ok(made[0])
+    }
+
+    /// Makes and edits many documents at once, in as few entries as they fit in. Durable when this returns. A document that is named and
+    /// not here is made under that name.
+    pub async fn write(&self, collection: &str, edits: Vec<DocumentEdit>) -> Result<Vec<Written>, Error> {
+        let collection = collection.to_owned();
+        self.work(move |running| running.write(&collection, &edits)).await
+    }
+}
+
+struct Prepared {
+    document: DocumentId,
+    changes: Vec<Vec<u8>>,
+    session: SessionId,
+}
+
+impl Running {
+    fn write(&self, collection: &str, edits: &[DocumentEdit]) -> Result<Vec<Written>, Error> {
+        let stream = self.stream(collection)?;
+        let random: &mut dyn Random = &mut OsRandom;
+        let named: Vec<(DocumentId, &EditFn)> = edits
+            .iter()
+            .map(|edit| (edit.document.unwrap_or_else(|| DocumentId(random.bytes())), &edit.edit))
+            .collect();
+        let mut written = Vec::with_capacity(named.len());
+        let mut rest = &named[..];
+        while !rest.is_empty() {
+            let (done, made) = self.write_some(stream, collection, rest)?;
+            written.extend(made);
+            rest = &rest[done..];
+        }
+        Ok(written)
+    }
+
+    /// Writes as many of `edits` as fit into one entry.
+    fn write_some(
+        &self,
+        stream: StreamId,
+        collection: &str,
+        edits: &[(DocumentId, &EditFn)],
+    ) -> Result<(usize, Vec<Written>), Error> {
+        let _locks = {
+            let some = &edits[..edits.len().min(MAX_SECTIONS)];
+            self.lock_documents(some.iter().map(|(document, _)| self.document_lock(document)).collect())
+        };
+        for _ in 0..MOVES {
+            let author = self.own_author(stream)?;
+            let mut prepared: Vec<Prepared> = Vec::new();
+            let mut size = 0;
+            let mut done = 0;
+            for (document, edit) in edits.iter().take(MAX_SECTIONS) {
+                // A document edited twice in a batch has its second edit in the next entry, on top of the first.
+                if prepared.iter().any(|other| other.document == *document) {
+                    break;
+                }
+                let ready = self.prepare(author, *document, edit)?;
+                let bytes: usize = ready.changes.iter().map(Vec::len).sum();
+                if done > 0 && size + bytes > BATCH_BYTES {
+                    break;
+                }
+                size += bytes;
+                done += 1;
+                prepared.push(ready);
+            }
+            let changed = prepared.iter().filter(|ready| !ready.changes.is_empty());
+            let sections: Vec<Vec<Event>> = changed
+                .map(|ready| {
+                    vec![Event::Document(DocumentChange {
+                        collection: collection.to_owned(),
+                        document: ready.document,
+                        session: ready.session,
+                        changes: ready.changes.clone(),
+                    })]
+                })
+                .collect();
+            let entry = if sections.is_empty() {
+                None
+            } else {
+                Some(self.append(stream, author, sections))
+            };
+            let entry = match entry {
+                Some(Ok(None)) => continue,
+                Some(Ok(Some(entry))) => Some(entry),
+                None => None,
+                Some(Err(error)) => {
+                    self.forget_sessions(&prepared);
+                    return Err(error);
+                }
+            };
+            // The entry is on the disk: from here on the write has happened, whatever the views say.
+            if entry.is_some()
+                && let Err(error) = self.fold()
+            {
+                tracing::warn!(%error, "the views are behind the log");
+                self.forget_sessions(&prepared);
+            }
+            let written = prepared.iter().map(|ready| Written {
+                document: ready.document,
+                entry: entry.filter(|_| !ready.changes.is_empty()),
+            });
+            return Ok((done, written.collect()));
+        }
+        Err(Error::InUse)
+    }
+
+    fn prepare(&self, author: AuthorId, document: DocumentId, edit: &EditFn) -> Result<Prepared, Error> {
+        let session = {
+            let mut sessions = lock(&self.sessions);
+            match sessions.get(&document) {
+                Some((of, session)) if *of == author => *session,
+                _ => {
+                    let session = SessionId((&mut OsRandom as &mut dyn Random).bytes());
+                    sessions.insert(document, (author, session));
+                    session
+                }
+            }
+        };
+        let actor = DocumentChange::actor(&author, &document, &session);
+        let mut opened = self
+            .documents
+            .open(&document, &actor)?
+            .map_or_else(|| Document::new(&actor), |(_, opened)| opened);
+        let ((), changes) = opened.edit::<(), DocumentError>(|scope| edit(scope))?;
+        Ok(Prepared {
+            document,
+            changes,
+            session,
+        })
+    }
+
+    /// An actor whose last change may or may not be in the log must never write again.
+    fn forget_sessions(&self, prepared: &[Prepared]) {
+        let mut sessions = lock(&self.sessions);
+        for ready in prepared {
+            sessions.remove(&ready.document);
+        }
+    }
+
+    pub fn append_events(&self, label: &str, events: Vec<Event>) -> Result<EntryRef, Error> {
+        let stream = self.stream(label)?;
+        for _ in 0..MOVES {
+            let author = self.own_author(stream)?;
+            if let Some(entry) = self.append(stream, author, vec![events.clone()])? {
+                return Ok(entry);
+            }
+        }
+        Err(Error::InUse)
+    }
+
+    /// The stream for a label. A new one is proposed if there is none: it works at once, tentatively.
+    fn stream(&self, label: &str) -> Result<StreamId, Error> {
+        if let Some((stream, _)) = self.ring().stream(label) {
+            return Ok(stream);
+        }
+        let known = self.replica.known();
+        let ring = self.ring();
+        let key = ring
+            .identity_key(&known.ordered.key_id())
+            .ok_or(Error::Link(crate::net::LinkError::NoKey))?;
+        let by = Proposer {
+            identity: self.replica.identity(),
+            binding: known.ordered.binding(),
+            seen: known.ordered.head(),
+            signing: &self.keys.signing,
+            identity_key: key,
+        };
+        self.replica.take_operation(streams(&mut OsRandom, &by, &[label]))?;
+        self.ring().stream(label).map(|(stream, _)| stream).ok_or(Error::Closed)
+    }
+
+    /// The author log that this device writes in `stream`; a new one if it has none, or may not go on in the one it had.
+    fn own_author(&self, stream: StreamId) -> Result<AuthorId, Error> {
+        if let Some(own) = self.log.read(|read| read.own_log(&stream))? {
+            return Ok(own.author);
+        }
+        let identity = self.replica.identity();
+        let start = Start::make(&mut OsRandom, &self.keys.signing, stream, identity, identity);
+        let author = self.log.write(move |write| match write.own_log(&stream)? {
+            Some(own) => Ok(own.author),
+            None => {
+                write.add_author(&start, true)?;
+                Ok(start.id())
+            }
+        });
+        Ok(author.wait()?)
+    }
+
+    /// Seals and appends one entry to `author`. `None` if that log was retired meanwhile: nothing was written.
+    fn append(&self, stream: StreamId, author: AuthorId, sections: Vec<Vec<Event>>) -> Result<Option<EntryRef>, Error> {
+        let ring = self.ring();
+        let epoch = ring
+            .streams()
+            .get(&stream)
+            .map(|stream| stream.current)
+            .ok_or(Error::Closed)?;
+        let key = ring.epoch(&epoch).cloned().ok_or(Error::Closed)?;
+        let time = lock(&self.clock).tick((self.options.clock)());
+        let commit = self.replica.known().ordered.head();
+        let head = commit.filter(|commit| lock(&self.named_heads).get(&author) != Some(commit));
+        let signing = self.keys.signing.clone();
+        let written = self.log.write(move |write| {
+            let Some(own) = write.own_log(&stream)?.filter(|own| own.author == author) else {
+                return Ok(Ok(None));
+            };
+            let writer = Writer {
+                signing: &signing,
+                author,
+                after: own.head,
+                epoch,
+                key: &key,
+                head,
+            };
+            let entry = match make_entry(&mut OsRandom, &writer, time, &sections) {
+                Ok(entry) => entry,
+                Err(error) => return Ok(Err(error)),
+            };
+            write.append_own(&entry)?;
+            Ok::<Result<Option<Position>, LogError>, StoreError>(Ok(Some(entry.position())))
+        });
+        let Some(position) = written.wait()?? else {
+            return Ok(None);
+        };
+        if let Some(head) = head {
+            lock(&self.named_heads).insert(author, head);
+        }
+        self.log.announce(self.replica.identity());
+        Ok(Some(EntryRef {
+            author,
+            seq: position.seq,
+        }))
+    }
+}
