@@ -271,6 +271,8 @@ impl Pod {
         }
         .await;
         net.close().await;
+        // The lock is this process's until the pod takes it.
+        drop(joining);
         linked?;
         Self::open_joined(&dir, options, Some((ticket.endpoint, ticket.addresses))).await
     }
@@ -303,6 +305,8 @@ impl Pod {
         );
         let linked = served.await.unwrap_or(Err(Error::Network(NetError::Deadline)));
         net.close().await;
+        // The lock is this process's until the pod takes it.
+        drop(joining);
         linked?;
         Self::open_joined(&dir, options, None).await
     }
