@@ -456,15 +456,19 @@ impl Replica {
         Ok(())
     }
 
-    /// Compares a peer's State with the receipts it gave. What it lost is noted, told to the owner, and answered for the peer to hear.
-    pub fn find_losses(&self, peer: &PublicKey, store: StoreId, theirs: &[Item]) -> Result<Vec<Receipt>, StoreError> {
-        let receipts = self.store.read(|read| read.receipts_of(&self.identity, peer))?;
+    /// Compares a peer's State with `receipts` that it gave before. What it lost is noted, told to the owner, and answered for the peer to
+    /// hear.
+    pub fn find_losses(
+        &self,
+        peer: &PublicKey,
+        store: StoreId,
+        theirs: &[Item],
+        receipts: Vec<Receipt>,
+    ) -> Result<Vec<Receipt>, StoreError> {
         let lost: Vec<Receipt> = receipts
             .into_iter()
             .filter(|receipt| {
-                let held = theirs
-                    .iter()
-                    .any(|item| item.0 == receipt.author && item.2 >= receipt.position.seq);
+                let held = theirs.iter().any(|item| item.0 == receipt.author && item.2 >= receipt.position.seq);
                 receipt.store != store || !held
             })
             .collect();

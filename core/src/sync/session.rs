@@ -10,7 +10,7 @@ use super::{ByeReason, Message, Refusal, RefuseReason, Replica, ReplicaError};
 use crate::{
     crypto::{Hash, PublicKey},
     identity::{IdentityError, Operation},
-    log::{AuthorId, Item, Position, StoreId},
+    log::{AuthorId, Item, Position, Receipt, StoreId},
     store::{AppendError, BranchHead, StoreError},
 };
 
@@ -98,6 +98,9 @@ pub struct Session {
     endpoint: Option<PublicKey>,
     phase: Phase,
     our_digest: Hash,
+    /// The other side's receipts as they were when our hello went out. Its State is made after that, so it must account for them; later ones
+    /// may come through another session before it.
+    receipts: Vec<Receipt>,
     their_store: StoreId,
     /// What the other side holds, as it said and as we sent since.
     theirs: BTreeMap<AuthorId, Vec<Item>>,
@@ -144,6 +147,7 @@ impl Session {
             endpoint,
             phase: Phase::Hello,
             our_digest: Hash([0; 32]),
+            receipts: Vec::new(),
             their_store: StoreId([0; 16]),
             theirs: BTreeMap::new(),
             their_commits: 0,
@@ -167,6 +171,7 @@ impl Session {
     fn say_hello(&mut self, replica: &Replica) -> Result<(), SessionError> {
         let (_, _, digest) = replica.state()?;
         self.our_digest = digest;
+        self.receipts = replica.read(|read| read.receipts_of(&replica.identity(), &self.remote))?;
         self.say(Message::Hello {
             identity: replica.identity(),
             digest,
@@ -374,7 +379,7 @@ impl Session {
 
     fn check_losses(&mut self, replica: &Replica) -> Result<(), SessionError> {
         let theirs: Vec<Item> = self.theirs.values().flatten().copied().collect();
-        let lost = replica.find_losses(&self.remote, self.their_store, &theirs)?;
+        let lost = replica.find_losses(&self.remote, self.their_store, &theirs, std::mem::take(&mut self.receipts))?;
         if !lost.is_empty() {
             self.outcome.losses += lost.len() as u64;
             self.synced_at = None;
@@ -628,7 +633,7 @@ impl Session {
 
     fn take_receipts(&mut self, list: &[Vec<u8>], replica: &Replica) -> Result<(), SessionError> {
         for bytes in list {
-            let receipt = crate::log::Receipt::decode(bytes)
+            let receipt = Receipt::decode(bytes)
                 .map_err(|_| SessionError::Protocol("a receipt that does not verify"))?;
             match replica.take_receipt(&self.remote, self.their_store, bytes) {
                 Ok(()) => {}
@@ -683,7 +688,7 @@ impl Session {
     fn answer_loss(&mut self, list: &[Vec<u8>], replica: &Replica) -> Result<(), SessionError> {
         let mut again = Vec::new();
         for bytes in list.iter().take(1024) {
-            let Ok(receipt) = crate::log::Receipt::decode(bytes) else {
+            let Ok(receipt) = Receipt::decode(bytes) else {
                 return Err(SessionError::Protocol("a receipt that does not verify"));
             };
             if receipt.peer == replica.signer() && replica.read(|read| read.holds(&receipt.author, receipt.position))? {

@@ -1,0 +1,203 @@
+//! What can be typed.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use rhizome::Relay;
+
+use crate::failure::Failure;
+
+/// A journal that works with no network, for ever, and syncs with your other devices and a cloud peer that cannot read it
+#[derive(Debug, Parser)]
+#[command(name = "journal", version, max_term_width = 100)]
+pub struct Cli {
+    /// The folder of the pod
+    #[arg(long, value_name = "DIR", global = true)]
+    pub pod: Option<PathBuf>,
+    /// Where the device secret is kept, apart from the pod [default: the user's data folder, rhizome/keys]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub keys: Option<PathBuf>,
+    /// For scripts: JSON on stdout, errors as {"error", "message"} on stderr
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// An address to bind, as 127.0.0.1:0; may be repeated [default: every interface]
+    #[arg(long, value_name = "ADDR", global = true)]
+    pub listen: Vec<SocketAddr>,
+    /// Relays: none, public, or the URL of your own. A relay sees who talks to whom, when and how much; never content
+    #[arg(long, value_name = "WHICH", global = true, default_value = "none", value_parser = relay)]
+    pub relay: Relay,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+fn relay(text: &str) -> Result<Relay, String> {
+    match text {
+        "none" => Ok(Relay::None),
+        "public" => Ok(Relay::Public),
+        url if url.starts_with("https://") || url.starts_with("http://") => Ok(Relay::Own(url.to_owned())),
+        _ => Err("say none, public, or the URL of a relay".to_owned()),
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a new identity, with this as its first device
+    Init {
+        /// What your other devices call this one
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Join the identity of another device
+    Join(Join),
+    /// Write an entry
+    New {
+        /// The text; - reads it from stdin; without it, $EDITOR opens
+        text: Option<String>,
+        /// A title
+        #[arg(long)]
+        title: Option<String>,
+        /// YYYY-MM-DD or YYYY-MM-DDTHH:MM, in local time; a date alone means noon [default: now]
+        #[arg(long)]
+        date: Option<String>,
+        /// A tag; may be repeated
+        #[arg(long = "tag", value_name = "TAG")]
+        tags: Vec<String>,
+    },
+    /// List entries, newest first
+    List {
+        /// Entries in a page
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+        /// Go on after a page, from the cursor that it ended with
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<String>,
+        /// All of them
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show an entry, and where it is held
+    Show {
+        /// Its id, or as much of its beginning as no other has
+        id: String,
+    },
+    /// Change an entry; without an option, $EDITOR opens. What other devices change meanwhile is merged
+    Edit {
+        /// Its id, or as much of its beginning as no other has
+        id: String,
+        /// Add a paragraph at the end
+        #[arg(long, value_name = "TEXT", conflicts_with = "text")]
+        append: Option<String>,
+        /// Make the text read so; - reads it from stdin
+        #[arg(long)]
+        text: Option<String>,
+        /// Make the title read so
+        #[arg(long)]
+        title: Option<String>,
+    },
+    /// Read a folder of Markdown files; running it again adds nothing twice
+    Import {
+        /// The folder
+        dir: PathBuf,
+    },
+    /// Link a cloud peer or a new device
+    Link(Link),
+    /// Sync once, as a phone does when the system wakes it
+    Sync {
+        /// Seconds it may take
+        #[arg(long, value_name = "SECS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        deadline: u64,
+        /// Bytes it may move
+        #[arg(long, value_name = "BYTES")]
+        budget: Option<u64>,
+    },
+    /// Stay connected, and pass new entries on at once, until Ctrl-C
+    Live,
+    /// What is stored where, and why not elsewhere
+    Status,
+    /// The identity's DID and its document
+    Did,
+    /// Check every entry, chain and signature
+    Verify,
+    /// Append short entries one at a time; prints the number of each once it is durable (for the demo)
+    #[command(hide = true)]
+    Burst {
+        /// How many
+        #[arg(long)]
+        count: u64,
+        /// Writes the numbers to this file too
+        #[arg(long, value_name = "FILE")]
+        ack_file: Option<PathBuf>,
+    },
+}
+
+/// How to join.
+#[derive(Debug, Args)]
+pub struct Join {
+    /// The code that the other device shows
+    #[arg(required_unless_present = "show", conflicts_with = "show")]
+    pub code: Option<String>,
+    /// Show a code here, for the other device to use
+    #[arg(long)]
+    pub show: bool,
+    /// What your other devices call this one
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Do not ask whether both screens show the same number (for scripts)
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// How to link.
+#[derive(Debug, Args)]
+pub struct Link {
+    /// The code that the cloud peer or new device shows
+    #[arg(required_unless_present = "show", conflicts_with = "show")]
+    pub code: Option<String>,
+    /// Show a code here, for a new device to use
+    #[arg(long)]
+    pub show: bool,
+    /// Do not ask whether both screens show the same number (for scripts)
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Why there is nothing to run.
+pub enum NotACommand {
+    /// Help or the version was asked for: here it is.
+    Asked(String),
+    /// The arguments are wrong.
+    Wrong(Failure),
+}
+
+impl Cli {
+    /// Reads the command line.
+    pub fn read() -> Result<Self, NotACommand> {
+        let cli = Self::try_parse().map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => NotACommand::Asked(error.render().to_string()),
+            _ => NotACommand::Wrong(Failure::new("usage", in_one_line(&error))),
+        })?;
+        if cli.pod.is_none() {
+            let message = "say which pod: journal --pod DIR (any folder; `init` makes a new pod there)";
+            return Err(NotACommand::Wrong(Failure::new("usage", message.to_owned())));
+        }
+        Ok(cli)
+    }
+}
+
+/// clap says it in several lines; a person and a script want one, and what to do.
+fn in_one_line(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "say what to do: `journal --help` lists the commands".to_owned();
+    }
+    let text = error.render().to_string();
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let said = said.join(" ");
+    format!("{} (see `journal --help`)", said.strip_prefix("error: ").unwrap_or(&said))
+}

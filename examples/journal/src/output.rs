@@ -1,0 +1,105 @@
+//! The only module that prints.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde_json::{Value as Json, json};
+
+use crate::failure::Failure;
+
+/// Where results go, and in which form.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// JSON, or for people.
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether scripts read it.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// One line, or one JSON value.
+    pub fn result(&self, json: &Json, people: impl FnOnce() -> String) {
+        if self.json {
+            self.text(&json.to_string());
+        } else {
+            self.text(&people());
+        }
+    }
+
+    /// A line on stdout, at once.
+    pub fn text(&self, text: &str) {
+        let mut stdout = io::stdout().lock();
+        if writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_err() {
+            // Whoever read it has gone, as `head` does.
+            std::process::exit(0);
+        }
+    }
+
+    /// A remark for people that is no result.
+    pub fn note(&self, text: &str) {
+        if !self.json {
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+    }
+
+    /// One line on stderr.
+    pub fn failure(&self, failure: &Failure) {
+        let line = if self.json {
+            json!({"error": failure.kind, "message": failure.message}).to_string()
+        } else {
+            format!("journal: {}", failure.message.replace('\n', " "))
+        };
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+
+    /// A code, also as a picture that a phone can scan when a person sits before the screen.
+    pub fn code(&self, code: &str, expires: u64) {
+        self.result(
+            &json!({"event": "code", "code": code, "expires": expires}),
+            || code.to_owned(),
+        );
+        if !self.json && io::stderr().is_terminal() {
+            // In capitals the picture is smaller; case does not matter in a code.
+            if let Ok(qr) = qrcode::QrCode::new(code.to_ascii_uppercase()) {
+                let picture = qr.render::<qrcode::render::unicode::Dense1x2>().build();
+                self.note(&picture);
+            }
+        }
+    }
+}
+
+/// A person's words as one line of a terminal: no control characters, cut to `width` characters.
+pub fn one_line(text: &str, width: usize) -> String {
+    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    let line: String = words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= width {
+        return line;
+    }
+    let cut: String = line.chars().take(width.saturating_sub(1)).collect();
+    format!("{}…", cut.trim_end())
+}
+
+/// A person's words with their lines, and nothing in them that commands a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
+/// Bytes, for people.
+pub fn bytes(count: u64) -> String {
+    match count {
+        0..=999 => format!("{count} B"),
+        1_000..=999_999 => format!("{}.{} kB", count / 1_000, count % 1_000 / 100),
+        _ => format!("{}.{} MB", count / 1_000_000, count % 1_000_000 / 100_000),
+    }
+}
+
+/// `1 entry`, `2 entries`.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
