@@ -63,6 +63,9 @@ pub enum IdentityError {
         /// The place.
         index: u64,
     },
+    /// A part of an operation is missing, or not the one that its proposer signed the hash of.
+    #[error("a part of an operation was changed or left out on the way")]
+    BadPart,
     /// An operation of another identity.
     #[error("the operation belongs to another identity")]
     OtherIdentity,

@@ -48,18 +48,28 @@ async fn edits_of_one_document_are_one_change_each_and_survive_sessions() {
         for word in ["two", "three"] {
             let more = format!(" {word}{round}");
             let now = text(&pod, document).await.unwrap() + &more;
-            pod.edit_document("journal", document, move |edit| edit.set_text(&path(["text"]), &now)).await.unwrap();
+            pod.edit_document("journal", document, move |edit| edit.set_text(&path(["text"]), &now))
+                .await
+                .unwrap();
         }
         pod.suspend().await.unwrap();
         assert!(matches!(pod.get(document).await, Err(Error::Suspended)));
         pod.resume().await.unwrap();
     }
-    assert_eq!(text(&pod, document).await.unwrap(), "one two0 three0 two1 three1 two2 three2");
+    assert_eq!(
+        text(&pod, document).await.unwrap(),
+        "one two0 three0 two1 three1 two2 three2"
+    );
     let nothing = pod.edit_document("journal", document, |_| Ok(())).await.unwrap();
     assert_eq!(nothing.entry, None, "an edit that changes nothing writes nothing");
     let status = pod.status().await.unwrap();
     assert_eq!(status.entries, 7);
-    assert_eq!(status.sync, SyncState::Waiting { reason: WaitReason::NoPeer });
+    assert_eq!(
+        status.sync,
+        SyncState::Waiting {
+            reason: WaitReason::NoPeer
+        }
+    );
     pod.shutdown().await;
 }
 
@@ -90,7 +100,10 @@ async fn a_folder_opened_twice_in_a_process_is_one_pod() {
     assert_eq!(text(&same, document).await.unwrap(), "seen by both");
     pod.shutdown().await;
     assert!(matches!(same.get(document).await, Err(Error::Closed)));
-    assert!(matches!(Pod::create(dir.path(), opts, "phone").await, Err(Error::PodExists)));
+    assert!(matches!(
+        Pod::create(dir.path(), opts, "phone").await,
+        Err(Error::PodExists)
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,14 +175,38 @@ async fn applications_append_events_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
     let pod = new_pod(dir.path()).await;
     for n in 0..10u8 {
-        pod.append("steps", vec![Event::App { kind: "walked".into(), payload: vec![n] }]).await.unwrap();
+        pod.append(
+            "steps",
+            vec![Event::App {
+                kind: "walked".into(),
+                payload: vec![n],
+            }],
+        )
+        .await
+        .unwrap();
     }
     let events = pod.events("steps").await.unwrap();
-    let payloads: Vec<u8> =
-        events.iter().map(|event| if let Event::App { payload, .. } = event { payload[0] } else { 255 }).collect();
+    let payloads: Vec<u8> = events
+        .iter()
+        .map(|event| {
+            if let Event::App { payload, .. } = event {
+                payload[0]
+            } else {
+                255
+            }
+        })
+        .collect();
     assert_eq!(payloads, (0..10).collect::<Vec<_>>());
     assert!(pod.events("journal").await.unwrap().is_empty());
-    let huge = pod.append("steps", vec![Event::App { kind: "big".into(), payload: vec![0; 2 << 20] }]).await;
+    let huge = pod
+        .append(
+            "steps",
+            vec![Event::App {
+                kind: "big".into(),
+                payload: vec![0; 2 << 20],
+            }],
+        )
+        .await;
     assert!(matches!(huge, Err(Error::TooLarge { .. })), "{huge:?}");
     pod.shutdown().await;
 }
@@ -209,10 +246,19 @@ async fn two_devices_link_and_converge_without_a_cloud_peer() {
     let other = write(&tablet, "from the tablet").await;
     for (pod, more) in [(&phone, " and more"), (&tablet, "yes: ")] {
         let now = text(pod, document).await.unwrap();
-        let now = if more.starts_with(' ') { now + more } else { more.to_owned() + &now };
-        pod.edit_document("journal", document, move |edit| edit.set_text(&path(["text"]), &now)).await.unwrap();
+        let now = if more.starts_with(' ') {
+            now + more
+        } else {
+            more.to_owned() + &now
+        };
+        pod.edit_document("journal", document, move |edit| edit.set_text(&path(["text"]), &now))
+            .await
+            .unwrap();
     }
-    tablet.sync_once(Duration::from_secs(20), None).await.unwrap().peers[0].result.as_ref().unwrap();
+    tablet.sync_once(Duration::from_secs(20), None).await.unwrap().peers[0]
+        .result
+        .as_ref()
+        .unwrap();
     // The phone folds what came a moment after the session.
     for _ in 0..200 {
         if text(&phone, other).await.is_some() && text(&phone, document).await.unwrap().starts_with("yes") {

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
@@ -14,14 +16,12 @@ use std::{
     },
 };
 
+use common::replicas::begin;
 use rhizome::{
     Document, DocumentId, Event, Value,
     crypto::{DeviceKeys, DeviceSecret, PublicKey, Random, SeededRandom},
     document::Documents,
-    identity::{
-        Commit, CommitCore, IdentityId, Keys, Operation, Proposer, RecoverySecret, add_device, add_peer, change_orderers,
-        consent, genesis,
-    },
+    identity::{Commit, IdentityId, Keys, Operation, Proposer, add_device, add_peer, change_orderers, consent},
     log::{Clock, DocumentChange, SessionId, Start, Time, Writer, make_entry, open_entry},
     path,
     store::{LogStore, Views},
@@ -112,11 +112,17 @@ impl Node {
         let mut own_random = SeededRandom::new(pick(random, u64::MAX));
         let store = LogStore::in_memory(&mut own_random).unwrap();
         let signing = keys.signing.clone();
-        let replica =
-            Replica::adopt(store.clone(), log, pending, signing, wall_clock(&wall), Limits::default()).unwrap();
+        let replica = Replica::adopt(
+            store.clone(),
+            log,
+            pending,
+            signing,
+            wall_clock(&wall),
+            Limits::default(),
+        )
+        .unwrap();
         let replica = Arc::new(replica);
-        let documents =
-            (!peer).then(|| Documents::new(store.clone(), Views::in_memory().unwrap(), replica.identity()));
+        let documents = (!peer).then(|| Documents::new(store.clone(), Views::in_memory().unwrap(), replica.identity()));
         Self {
             keys,
             store,
@@ -142,12 +148,22 @@ impl Node {
     fn crash(&mut self, drop_views: bool) {
         let identity = self.replica.identity();
         let signing = self.keys.signing.clone();
-        let replica =
-            Replica::load(self.store.clone(), identity, signing, wall_clock(&self.wall), Limits::default()).unwrap();
+        let replica = Replica::load(
+            self.store.clone(),
+            identity,
+            signing,
+            wall_clock(&self.wall),
+            Limits::default(),
+        )
+        .unwrap();
         self.replica = Arc::new(replica);
         self.sessions.clear();
         if drop_views && self.documents.is_some() {
-            self.documents = Some(Documents::new(self.store.clone(), Views::in_memory().unwrap(), identity));
+            self.documents = Some(Documents::new(
+                self.store.clone(),
+                Views::in_memory().unwrap(),
+                identity,
+            ));
         }
         self.clock = Clock::after(self.last_own_time());
         self.replica.commit_pending().unwrap();
@@ -156,10 +172,19 @@ impl Node {
 
     fn last_own_time(&self) -> Time {
         let ring = self.replica.known().key_ring(&self.keys);
-        let Some((stream, _)) = ring.stream("journal") else { return Time::default() };
-        let Some(own) = self.store.read(|read| read.own_log(&stream)).unwrap() else { return Time::default() };
-        let last = self.store.read(|read| read.entries_after(&own.author, 0, own.head.seq - 1, 1, 0)).unwrap();
-        let contents = last.iter().flat_map(|entry| open_entry(entry, ring.epoch(&entry.entry().epoch).unwrap()).unwrap());
+        let Some((stream, _)) = ring.stream("journal") else {
+            return Time::default();
+        };
+        let Some(own) = self.store.read(|read| read.own_log(&stream)).unwrap() else {
+            return Time::default();
+        };
+        let last = self
+            .store
+            .read(|read| read.entries_after(&own.author, 0, own.head.seq - 1, 1, 0))
+            .unwrap();
+        let contents = last
+            .iter()
+            .flat_map(|entry| open_entry(entry, ring.epoch(&entry.entry().epoch).unwrap()).unwrap());
         contents.map(|content| content.time).max().unwrap_or_default()
     }
 
@@ -172,16 +197,24 @@ impl Node {
             Some(own) => own,
             None => {
                 let start = Start::make(&mut self.random, &self.keys.signing, stream, identity, identity);
-                self.store.write(move |write| write.add_author(&start, true)).wait().unwrap();
+                self.store
+                    .write(move |write| write.add_author(&start, true))
+                    .wait()
+                    .unwrap();
                 self.store.read(|read| read.own_log(&stream)).unwrap().unwrap()
             }
         };
         let random: &mut dyn Random = &mut self.random;
-        let session = *self.sessions.entry(document).or_insert_with(|| SessionId(random.bytes()));
+        let session = *self
+            .sessions
+            .entry(document)
+            .or_insert_with(|| SessionId(random.bytes()));
         let actor = DocumentChange::actor(&own.author, &document, &session);
         let documents = self.documents.as_ref().unwrap();
-        let mut opened =
-            documents.open(&document, &actor).unwrap().map_or_else(|| Document::new(&actor), |(_, document)| document);
+        let mut opened = documents
+            .open(&document, &actor)
+            .unwrap()
+            .map_or_else(|| Document::new(&actor), |(_, document)| document);
         let known: BTreeSet<String> = match opened.value() {
             Value::Map(map) => map.keys().cloned().collect(),
             _ => BTreeSet::new(),
@@ -198,7 +231,12 @@ impl Node {
                 }
             })
             .unwrap();
-        let change = DocumentChange { collection: "journal".into(), document, session, changes };
+        let change = DocumentChange {
+            collection: "journal".into(),
+            document,
+            session,
+            changes,
+        };
         let time = self.clock.tick(self.wall.load(Ordering::Relaxed));
         let writer = Writer {
             signing: &self.keys.signing,
@@ -219,20 +257,11 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut random = SeededRandom::new(seed);
         let keys = new_keys(&mut random);
-        let recovery = RecoverySecret::make(&mut random);
-        let operation = genesis(&mut random, &keys, &recovery, "first", &["journal"]);
-        let core = CommitCore {
-            identity: operation.identity(),
-            index: 0,
-            previous: None,
-            operation: operation.id(),
-            term: 0,
-            time: 0,
-            orderer: keys.signing.public(),
-        };
-        let commit = Commit::make(&keys.signing, core);
-        let first = Node::new(&mut random, keys, vec![(commit, operation)], Vec::new(), false);
-        let documents = (0..DOCUMENTS).map(|_| DocumentId((&mut random as &mut dyn Random).bytes())).collect();
+        let log = begin(&mut random, &keys);
+        let first = Node::new(&mut random, keys, log, Vec::new(), false);
+        let documents = (0..DOCUMENTS)
+            .map(|_| DocumentId((&mut random as &mut dyn Random).bytes()))
+            .collect();
         Self {
             random,
             nodes: vec![first],
@@ -304,7 +333,11 @@ impl World {
         }
         let dialler = Session::dial(&self.nodes[a].replica, remote).unwrap();
         let listener = Session::listen(Keys::of(&self.nodes[a].keys).2);
-        self.links.push(Link { ends: [a, b], sessions: [dialler, listener], on_the_way: Default::default() });
+        self.links.push(Link {
+            ends: [a, b],
+            sessions: [dialler, listener],
+            on_the_way: Default::default(),
+        });
     }
 
     /// One thing happens on one connection.
@@ -340,7 +373,10 @@ impl World {
             }
         }
         let end = link.ends[side];
-        self.nodes[end].fold();
+        // An application folds when it can, not at every message.
+        if self.pick(8) == 0 {
+            self.nodes[end].fold();
+        }
         // What came may concern other connections of the same node.
         for link in &mut self.links {
             for side in 0..2 {
@@ -384,7 +420,11 @@ impl World {
             35..=36 if self.nodes.len() < 4 => self.link_newcomer(false),
             37 if self.cloud.is_none() => self.link_newcomer(true),
             38 => {
-                self.partition = if self.partition.is_some() { None } else { Some(self.pick(self.nodes.len())) };
+                self.partition = if self.partition.is_some() {
+                    None
+                } else {
+                    Some(self.pick(self.nodes.len()))
+                };
                 if let Some(alone) = self.partition {
                     self.links.retain(|link| !link.ends.contains(&alone));
                 }
@@ -452,7 +492,10 @@ impl World {
             idle = if busy { 0 } else { idle + 1 };
         }
         for side in 0..2 {
-            assert!(link.sessions[side].is_synced(), "an end of a session that is not at its end");
+            assert!(
+                link.sessions[side].is_synced(),
+                "an end of a session that is not at its end"
+            );
             self.nodes[link.ends[side]].fold();
         }
         let moved = |outcome: &Outcome| outcome.sent + outcome.received > 0;
@@ -463,8 +506,15 @@ impl World {
         let (_, _, digest) = self.nodes[0].replica.state().unwrap();
         let first = self.nodes[0].documents.as_ref().unwrap();
         for (place, node) in self.nodes.iter().enumerate() {
-            assert_eq!(node.replica.state().unwrap().2, digest, "node {place} holds something else");
-            assert!(node.replica.known().pending.is_empty(), "node {place} has operations that nobody ordered");
+            assert_eq!(
+                node.replica.state().unwrap().2,
+                digest,
+                "node {place} holds something else"
+            );
+            assert!(
+                node.replica.known().pending.is_empty(),
+                "node {place} has operations that nobody ordered"
+            );
             let alarms = node.store.read(|read| read.alarms()).unwrap();
             assert!(alarms.is_empty(), "node {place}: {alarms:?}");
             let Some(documents) = &node.documents else { continue };
@@ -474,7 +524,9 @@ impl World {
                 assert_eq!(value, first.get(document).unwrap(), "node {place} shows something else");
             }
             for (document, token) in self.nodes.iter().flat_map(|node| &node.acknowledged) {
-                let Some(Value::Map(map)) = documents.get(document).unwrap() else { panic!("a document is missing") };
+                let Some(Value::Map(map)) = documents.get(document).unwrap() else {
+                    panic!("a document is missing")
+                };
                 assert!(map.contains_key(&format!("token {token}")), "node {place} lost {token}");
             }
         }
@@ -498,7 +550,11 @@ fn run(seed: u64) -> Totals {
 
 #[test]
 fn devices_converge_whatever_the_network_the_clocks_and_the_crashes_do() {
-    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .map(|value| value.parse::<u64>().expect("a number"))
+    };
     if let Some(seed) = number("RHIZOME_SIM_SEED") {
         run(seed);
         return;

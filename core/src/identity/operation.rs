@@ -217,10 +217,11 @@ impl Operation {
         if matches!(body, Body::Genesis { .. }) != identity.is_none() {
             return Err(IdentityError::Malformed(crate::crypto::CborError::Malformed));
         }
-        // A sealed part that does not match its hash is void alone: what everybody can read stands.
-        let sealed = sealed
-            .map(serde_bytes::ByteBuf::into_vec)
-            .filter(|part| Some(hash("operation part", &[part])) == sealed_hash);
+        let sealed = sealed.map(serde_bytes::ByteBuf::into_vec);
+        // Whoever changed or withheld it is not the proposer, who signed the hash: take the operation from somebody else.
+        if sealed.as_ref().map(|part| hash("operation part", &[part])) != sealed_hash {
+            return Err(IdentityError::BadPart);
+        }
         let core = OperationCore {
             identity,
             proposer,

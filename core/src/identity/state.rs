@@ -135,7 +135,8 @@ impl State {
     /// Applies the next commit. On an error nothing changes.
     pub fn apply(&mut self, commit: &Commit, operation: &Operation) -> Result<Verdict, IdentityError> {
         self.check_place(commit, operation)?;
-        if operation.identity() != self.identity {
+        // Not `operation.identity()`: a genesis names no identity and stands at index 0 only, the same one again included.
+        if operation.core().identity != Some(self.identity) {
             return Err(IdentityError::OtherIdentity);
         }
         let verdict = self.judge(operation);

@@ -158,6 +158,8 @@ async fn steps(
     retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut idle = false;
     let mut heard = tokio::time::Instant::now();
+    // What came between the hello and our listening for changes.
+    step(session, replica, |session, replica| session.local_change(replica)).await?;
     loop {
         let backlog = session.lock().unwrap_or_else(PoisonError::into_inner).backlog();
         let silent = heard + SILENCE;

@@ -4,11 +4,14 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use iroh::{
     Endpoint, EndpointAddr, EndpointId, RelayMap, RelayMode, RelayUrl, SecretKey, TransportAddr,
-    endpoint::{Connection, QuicTransportConfig, presets},
+    endpoint::{BindOpts, Connection, QuicTransportConfig, presets},
 };
 
 use super::{ALPN, NetError, Observer};
 use crate::crypto::PublicKey;
+
+/// How long looking up one name may take.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Which relays an endpoint may use. A relay sees the endpoint keys and addresses of both ends, sizes and times; never content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,9 +73,16 @@ impl Net {
             .transport_config(transport);
         if !options.listen.is_empty() {
             builder = builder.clear_ip_transports();
-            for address in &options.listen {
+            for (place, address) in options.listen.iter().enumerate() {
+                // New flows leave by the last address of each family; iroh takes one for that, and wants it last.
+                let same_family = |other: &SocketAddr| other.is_ipv4() == address.is_ipv4();
+                let bind = match (options.listen[place + 1..].iter().any(same_family), address) {
+                    (false, _) => BindOpts::default(),
+                    (true, SocketAddr::V4(_)) => BindOpts::default().set_prefix_len(32).set_is_default_route(false),
+                    (true, SocketAddr::V6(_)) => BindOpts::default().set_prefix_len(128).set_is_default_route(false),
+                };
                 builder = builder
-                    .bind_addr(*address)
+                    .bind_addr_with_opts(*address, bind)
                     .map_err(|error| NetError::Bind(error.to_string()))?;
             }
         }
@@ -96,8 +106,9 @@ impl Net {
     /// Where this endpoint can be reached, as far as it knows: `host:port`, and its relay's URL.
     pub fn addresses(&self) -> Vec<String> {
         let addr = self.endpoint.addr();
-        let direct = addr.ip_addrs().map(ToString::to_string);
-        let mut addresses: Vec<String> = direct.chain(addr.relay_urls().map(ToString::to_string)).collect();
+        // The relay first: it must not be what a machine with many interfaces leaves out.
+        let relay = addr.relay_urls().map(ToString::to_string);
+        let mut addresses: Vec<String> = relay.chain(addr.ip_addrs().map(ToString::to_string)).collect();
         if addresses.is_empty() {
             addresses = self.endpoint.bound_sockets().iter().map(ToString::to_string).collect();
         }
@@ -122,9 +133,11 @@ impl Net {
             let mut targets = Vec::new();
             let mut last = None;
             for address in addresses {
-                match resolve(address).await {
-                    Ok(found) => targets.extend(found),
-                    Err(error) => last = Some(error),
+                // With no internet a name takes long to fail, and the peer may be in this room.
+                match tokio::time::timeout(RESOLVE_WITHIN, resolve(address)).await {
+                    Ok(Ok(found)) => targets.extend(found),
+                    Ok(Err(error)) => last = Some(error),
+                    Err(_) => last = Some(bad_address(address, "its name cannot be looked up now")),
                 }
             }
             if targets.is_empty() {

@@ -84,6 +84,13 @@ impl<H: Host> Service<H> {
         })
     }
 
+    /// How many connections are open now.
+    pub fn connections(&self) -> usize {
+        self.limits
+            .connections
+            .saturating_sub(self.connections.available_permits())
+    }
+
     /// Accepts until the endpoint closes or `stop` turns true, then waits for the sessions to end.
     pub async fn run(self: Arc<Self>) {
         let mut stop = self.stop.clone();

@@ -56,20 +56,26 @@ impl Read<'_> {
             file: "log.db",
             why: error.to_string(),
         };
-        let mut statement = self.conn.prepare_cached(
-            "SELECT c.bytes, o.bytes FROM identities i JOIN commits c ON c.identity = i.id
-             JOIN operations o ON o.identity = i.id AND o.commit_index = c.idx WHERE i.identity = ?1 ORDER BY c.idx",
+        // By the id that the commit names: one operation may stand in the chain twice, though it has an effect only once.
+        let mut operations = self.conn.prepare_cached(
+            "SELECT o.bytes FROM identities i JOIN operations o ON o.identity = i.id WHERE i.identity = ?1 AND o.id = ?2",
         )?;
-        let rows = statement.query_map([identity.0], |row| {
-            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?))
-        })?;
+        let mut statement = self.conn.prepare_cached(
+            "SELECT c.bytes FROM identities i JOIN commits c ON c.identity = i.id WHERE i.identity = ?1 ORDER BY c.idx",
+        )?;
+        let rows = statement.query_map([identity.0], |row| row.get::<_, Vec<u8>>(0))?;
         let mut log = StoredIdentity::default();
         for row in rows {
-            let (commit, operation) = row?;
-            log.ordered.push((
-                Commit::decode(&commit).map_err(damaged)?,
-                Operation::decode(&operation).map_err(damaged)?,
-            ));
+            let commit = Commit::decode(&row?).map_err(damaged)?;
+            let operation: Option<Vec<u8>> = operations
+                .query_row((identity.0, commit.core().operation.0), |row| row.get(0))
+                .optional()?;
+            let operation = operation.ok_or_else(|| StoreError::Damaged {
+                file: "log.db",
+                why: format!("commit {} is without its operation", commit.core().index),
+            })?;
+            log.ordered
+                .push((commit, Operation::decode(&operation).map_err(damaged)?));
         }
         let mut statement = self.conn.prepare_cached(
             "SELECT o.bytes FROM identities i JOIN operations o ON o.identity = i.id

@@ -142,3 +142,40 @@ fn in_savepoint<R>(write: &Write<'_>, job: impl FnOnce(&Write<'_>) -> Result<R, 
     write.conn.execute_batch(end)?;
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{crypto::SeededRandom, store::LogStore};
+
+    #[test]
+    fn nothing_is_acknowledged_whose_commit_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LogStore::open(dir.path(), true, &mut SeededRandom::new(1)).unwrap();
+        // A row that refers to nothing, which SQLite notices at the commit.
+        let orphan = store.write(|write| {
+            write.conn.execute_batch("PRAGMA defer_foreign_keys = ON")?;
+            write.conn.execute("INSERT INTO commits (identity, idx, hash, bytes) VALUES (99, 0, x'00', x'00')", [])?;
+            Ok(())
+        });
+        orphan.wait().expect_err("acknowledged");
+        // The writer goes on, and what the group wrote before is gone with it.
+        store.write(|write| write.set_meta("after", b"1")).wait().unwrap();
+        assert_eq!(store.read(|read| read.meta("after")).unwrap().unwrap(), b"1");
+        assert!(store.read(|read| read.identities()).unwrap().is_empty());
+        store.close();
+        store.write(|_| Ok(())).wait().expect_err("closed");
+    }
+
+    #[test]
+    fn a_job_that_fails_takes_nothing_of_the_others_with_it() {
+        let store = LogStore::in_memory(&mut SeededRandom::new(1)).unwrap();
+        store.write(|write| write.set_meta("good", b"1")).wait().unwrap();
+        let bad = store.write(|write| {
+            write.set_meta("bad", b"1")?;
+            Err::<(), _>(crate::store::StoreError::DiskFull)
+        });
+        bad.wait().expect_err("failed");
+        assert!(store.read(|read| read.meta("bad")).unwrap().is_none());
+        assert!(store.read(|read| read.meta("good")).unwrap().is_some());
+    }
+}

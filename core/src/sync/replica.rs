@@ -468,7 +468,9 @@ impl Replica {
         let lost: Vec<Receipt> = receipts
             .into_iter()
             .filter(|receipt| {
-                let held = theirs.iter().any(|item| item.0 == receipt.author && item.2 >= receipt.position.seq);
+                let held = theirs
+                    .iter()
+                    .any(|item| item.0 == receipt.author && item.2 >= receipt.position.seq);
                 receipt.store != store || !held
             })
             .collect();

@@ -98,6 +98,8 @@ pub struct Session {
     endpoint: Option<PublicKey>,
     phase: Phase,
     our_digest: Hash,
+    /// What our digest stands for: count of commits, pending operations, items. Kept until the other side's hello.
+    offered: (u64, Vec<Hash>, Vec<Item>),
     /// The other side's receipts as they were when our hello went out. Its State is made after that, so it must account for them; later ones
     /// may come through another session before it.
     receipts: Vec<Receipt>,
@@ -147,6 +149,7 @@ impl Session {
             endpoint,
             phase: Phase::Hello,
             our_digest: Hash([0; 32]),
+            offered: (0, Vec::new(), Vec::new()),
             receipts: Vec::new(),
             their_store: StoreId([0; 16]),
             theirs: BTreeMap::new(),
@@ -169,9 +172,12 @@ impl Session {
     }
 
     fn say_hello(&mut self, replica: &Replica) -> Result<(), SessionError> {
-        let (_, _, digest) = replica.state()?;
-        self.our_digest = digest;
+        // Receipts and heads first: what comes between these reads is then newer than both, and looked at again.
         self.receipts = replica.read(|read| read.receipts_of(&replica.identity(), &self.remote))?;
+        self.seen = replica.read(|read| read.heads(&replica.identity()))?;
+        let (known, items, digest) = replica.state()?;
+        self.our_digest = digest;
+        self.offered = (known.ordered.count(), known.pending_ids(), items);
         self.say(Message::Hello {
             identity: replica.identity(),
             digest,
@@ -296,21 +302,23 @@ impl Session {
                 .ok_or(SessionError::NotAMember)?;
             self.say_hello(replica)?;
         }
-        let (known, items, current) = replica.state()?;
-        self.seen = replica.read(|read| read.heads(&replica.identity()))?;
-        if digest == self.our_digest && digest == current {
-            // They hold what we hold.
+        let (their_commits, their_pending, offered) = std::mem::take(&mut self.offered);
+        // Both sides compare the same two digests, so that both go the same way, whatever was written here since our hello.
+        if digest == self.our_digest {
+            // They hold what we held then.
             self.phase = Phase::Open;
-            self.their_commits = known.ordered.count();
-            self.their_pending = known.pending_ids().into_iter().collect();
-            for item in items {
+            self.their_commits = their_commits;
+            self.their_pending = their_pending.into_iter().collect();
+            for item in offered {
                 self.theirs.entry(item.0).or_default().push(item);
             }
             // Both know it without a word more.
             self.their_synced = Some(self.sent + self.outbox.len() as u64);
             self.synced_at = Some(self.received);
-            return self.check_losses(replica);
+            self.check_losses(replica)?;
+            return self.local_change(replica);
         }
+        let (known, items, _) = replica.state()?;
         self.phase = Phase::State;
         self.outcome.round_trips += 1;
         let mut head = (known.ordered.count(), known.ordered.head(), known.pending_ids());
@@ -379,7 +387,12 @@ impl Session {
 
     fn check_losses(&mut self, replica: &Replica) -> Result<(), SessionError> {
         let theirs: Vec<Item> = self.theirs.values().flatten().copied().collect();
-        let lost = replica.find_losses(&self.remote, self.their_store, &theirs, std::mem::take(&mut self.receipts))?;
+        let lost = replica.find_losses(
+            &self.remote,
+            self.their_store,
+            &theirs,
+            std::mem::take(&mut self.receipts),
+        )?;
         if !lost.is_empty() {
             self.outcome.losses += lost.len() as u64;
             self.synced_at = None;
@@ -633,8 +646,8 @@ impl Session {
 
     fn take_receipts(&mut self, list: &[Vec<u8>], replica: &Replica) -> Result<(), SessionError> {
         for bytes in list {
-            let receipt = Receipt::decode(bytes)
-                .map_err(|_| SessionError::Protocol("a receipt that does not verify"))?;
+            let receipt =
+                Receipt::decode(bytes).map_err(|_| SessionError::Protocol("a receipt that does not verify"))?;
             match replica.take_receipt(&self.remote, self.their_store, bytes) {
                 Ok(()) => {}
                 Err(Refusal::Append(AppendError::Store(error))) => return Err(error.into()),

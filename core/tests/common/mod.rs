@@ -1,4 +1,8 @@
-//! What the tests of the pod share.
+//! What the tests share.
+
+#![allow(dead_code)] // Each test uses a part of it.
+
+pub mod replicas;
 
 use std::{
     path::Path,
@@ -8,9 +12,7 @@ use std::{
     },
 };
 
-use rhizome::{
-    Confirm, DeviceSecret, DocumentId, Keeper, Kept, NetOptions, Pod, PodOptions, SecretId, Value, path,
-};
+use rhizome::{Confirm, DeviceSecret, DocumentId, Keeper, Kept, NetOptions, Pod, PodOptions, SecretId, Value, path};
 
 /// A keeper in memory that can be told to be locked, or to forget.
 #[derive(Default)]
@@ -31,7 +33,10 @@ impl Keeper for TestKeeper {
             return Ok(Kept::Locked);
         }
         let secrets = self.secrets.lock().unwrap();
-        Ok(secrets.iter().find(|(known, _)| known == id).map_or(Kept::Absent, |(_, s)| Kept::Found(s.clone())))
+        Ok(secrets
+            .iter()
+            .find(|(known, _)| known == id)
+            .map_or(Kept::Absent, |(_, s)| Kept::Found(s.clone())))
     }
 
     fn create(&self, id: &SecretId, secret: &DeviceSecret) -> std::io::Result<()> {
@@ -44,7 +49,10 @@ impl Keeper for TestKeeper {
 pub fn options() -> (PodOptions, Arc<TestKeeper>) {
     let keeper = Arc::new(TestKeeper::default());
     let mut options = PodOptions::new(keeper.clone());
-    options.net = NetOptions { listen: vec!["127.0.0.1:0".parse().unwrap()], ..NetOptions::default() };
+    options.net = NetOptions {
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
+        ..NetOptions::default()
+    };
     (options, keeper)
 }
 
@@ -96,7 +104,10 @@ pub async fn text(pod: &Pod, document: DocumentId) -> Option<String> {
 /// Links a second device to `pod`'s identity, over loopback.
 pub async fn second_device(pod: &Pod, dir: &Path) -> (Pod, Arc<TestKeeper>) {
     let seen = Arc::default();
-    let invite = pod.invite(std::time::Duration::from_secs(60), agree(&seen)).await.unwrap();
+    let invite = pod
+        .invite(std::time::Duration::from_secs(60), agree(&seen))
+        .await
+        .unwrap();
     let (options, keeper) = options();
     let code = invite.ticket.to_string();
     let joining = Pod::join(dir, options, "tablet", &code, agree(&seen));
@@ -104,6 +115,9 @@ pub async fn second_device(pod: &Pod, dir: &Path) -> (Pod, Arc<TestKeeper>) {
     let (joined, outcome) = (joined.unwrap(), invited.unwrap());
     let seen = seen.lock().unwrap();
     assert_eq!(seen.len(), 2);
-    assert!(seen.iter().all(|number| *number == outcome.number), "both screens show one number");
+    assert!(
+        seen.iter().all(|number| *number == outcome.number),
+        "both screens show one number"
+    );
     (joined, keeper)
 }

@@ -188,7 +188,8 @@ impl Cli {
 
 /// clap says it in several lines; a person and a script want one, and what to do.
 fn in_one_line(error: &clap::Error) -> String {
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    let nothing = [ErrorKind::MissingSubcommand, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
+    if nothing.contains(&error.kind()) {
         return "say what to do: `journal --help` lists the commands".to_owned();
     }
     let text = error.render().to_string();
@@ -199,5 +200,8 @@ fn in_one_line(error: &clap::Error) -> String {
         .filter(|line| !line.is_empty())
         .collect();
     let said = said.join(" ");
-    format!("{} (see `journal --help`)", said.strip_prefix("error: ").unwrap_or(&said))
+    format!(
+        "{} (see `journal --help`)",
+        said.strip_prefix("error: ").unwrap_or(&said)
+    )
 }

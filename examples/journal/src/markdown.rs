@@ -23,7 +23,9 @@ pub fn read(file: &str) -> Note {
         None => (Note::default(), file.as_str()),
     };
     let body = body.trim_start_matches('\n');
-    let heading = body.strip_prefix("# ").map(|rest| rest.split_once('\n').unwrap_or((rest, "")));
+    let heading = body
+        .strip_prefix("# ")
+        .map(|rest| rest.split_once('\n').unwrap_or((rest, "")));
     note.text = match heading {
         Some((title, rest)) if note.title.as_deref().is_none_or(|known| known == title.trim()) => {
             note.title = Some(title.trim().to_owned());
@@ -58,7 +60,9 @@ fn read_front(front: &str) -> Note {
             }
             continue;
         }
-        let Some((name, value)) = line.split_once(':') else { continue };
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
         key = name.trim().to_ascii_lowercase();
         let value = value.trim();
         match key.as_str() {
@@ -92,7 +96,9 @@ mod tests {
 
     #[test]
     fn front_matter_is_read_and_left_out() {
-        let note = read("---\ntitle: \"A walk: north\"\ndate: 2024-05-01T13:00:00Z\ntags: [sea, '#wind']\nmood: fine\n---\n\nText.\n\nMore.\n");
+        let note = read(
+            "---\ntitle: \"A walk: north\"\ndate: 2024-05-01T13:00:00Z\ntags: [sea, '#wind']\nmood: fine\n---\n\nText.\n\nMore.\n",
+        );
         assert_eq!(note.title.as_deref(), Some("A walk: north"));
         assert_eq!(note.date, Some(1_714_568_400_000));
         assert_eq!(note.tags, ["sea", "wind"]);
@@ -108,13 +114,19 @@ mod tests {
     #[test]
     fn the_first_heading_is_the_title() {
         let note = read("\u{feff}# A day\r\n\r\nText.\r\n## Not this\r\n");
-        assert_eq!((note.title.as_deref(), note.text.as_str()), (Some("A day"), "Text.\n## Not this"));
+        assert_eq!(
+            (note.title.as_deref(), note.text.as_str()),
+            (Some("A day"), "Text.\n## Not this")
+        );
     }
 
     #[test]
     fn a_heading_other_than_the_title_stays() {
         let note = read("---\ntitle: One\n---\n# Two\ntext");
-        assert_eq!((note.title.as_deref(), note.text.as_str()), (Some("One"), "# Two\ntext"));
+        assert_eq!(
+            (note.title.as_deref(), note.text.as_str()),
+            (Some("One"), "# Two\ntext")
+        );
     }
 
     #[test]

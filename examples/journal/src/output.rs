@@ -60,10 +60,9 @@ impl Output {
 
     /// A code, also as a picture that a phone can scan when a person sits before the screen.
     pub fn code(&self, code: &str, expires: u64) {
-        self.result(
-            &json!({"event": "code", "code": code, "expires": expires}),
-            || code.to_owned(),
-        );
+        self.result(&json!({"event": "code", "code": code, "expires": expires}), || {
+            code.to_owned()
+        });
         if !self.json && io::stderr().is_terminal() {
             // In capitals the picture is smaller; case does not matter in a code.
             if let Ok(qr) = qrcode::QrCode::new(code.to_ascii_uppercase()) {
@@ -77,7 +76,12 @@ impl Output {
 /// A person's words as one line of a terminal: no control characters, cut to `width` characters.
 pub fn one_line(text: &str, width: usize) -> String {
     let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
-    let line: String = words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(" ");
+    let line: String = words
+        .iter()
+        .filter(|word| !word.is_empty())
+        .copied()
+        .collect::<Vec<_>>()
+        .join(" ");
     if line.chars().count() <= width {
         return line;
     }
@@ -87,7 +91,9 @@ pub fn one_line(text: &str, width: usize) -> String {
 
 /// A person's words with their lines, and nothing in them that commands a terminal.
 pub fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    text.chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .collect()
 }
 
 /// Bytes, for people.

@@ -29,22 +29,32 @@ pub fn parse(text: &str) -> Option<i64> {
 /// A `YYYY-MM-DD` and nothing else.
 fn day(text: &str) -> Option<Date> {
     let shape = text.len() == 10
-        && text
-            .bytes()
-            .enumerate()
-            .all(|(place, byte)| if place == 4 || place == 7 { byte == b'-' } else { byte.is_ascii_digit() });
+        && text.bytes().enumerate().all(|(place, byte)| {
+            if place == 4 || place == 7 {
+                byte == b'-'
+            } else {
+                byte.is_ascii_digit()
+            }
+        });
     shape.then(|| text.parse().ok()).flatten()
 }
 
 /// The first `YYYY-MM-DD` in a file's name.
 pub fn in_name(name: &str) -> Option<i64> {
-    (0..name.len()).find_map(|from| name.get(from..from + 10).and_then(day).and_then(|_| parse(&name[from..from + 10])))
+    (0..name.len()).find_map(|from| {
+        name.get(from..from + 10)
+            .and_then(day)
+            .and_then(|_| parse(&name[from..from + 10]))
+    })
 }
 
 /// A moment in local time, to the minute.
 pub fn show(millis: i64) -> String {
     match Timestamp::from_millisecond(millis) {
-        Ok(moment) => moment.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
+        Ok(moment) => moment
+            .to_zoned(TimeZone::system())
+            .strftime("%Y-%m-%d %H:%M")
+            .to_string(),
         Err(_) => "(far away)      ".to_owned(),
     }
 }
@@ -78,14 +88,24 @@ mod tests {
 
     #[test]
     fn what_is_no_date_is_refused() {
-        for text in ["", "tomorrow", "2024-13-01", "2024-02-30", "20240501x", "2024-05-01T25:00"] {
+        for text in [
+            "",
+            "tomorrow",
+            "2024-13-01",
+            "2024-02-30",
+            "20240501x",
+            "2024-05-01T25:00",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }
 
     #[test]
     fn a_date_is_found_in_a_name() {
-        assert_eq!(in_name("walk 2024-05-01 evening").map(show).as_deref(), Some("2024-05-01 12:00"));
+        assert_eq!(
+            in_name("walk 2024-05-01 evening").map(show).as_deref(),
+            Some("2024-05-01 12:00")
+        );
         assert_eq!(in_name("füße-2024-05-99"), None);
         assert_eq!(in_name("2024-5-1"), None);
     }

@@ -1,9 +1,11 @@
 """The identity log: operations, commits, the fold with its verdicts, and what the keys open."""
 
+import copy
+
 from .crypto import (H, KDF, SIGNED, WRAP, base32, epoch_id, identity_key_id, open_box, plain_hash, sealed_aad, unwrap,
                      verify)
 from .dagcbor import ANY, BYTES, TEXT, UINT, Each, Maybe, read, read_versioned, want
-from .errors import BadBox, BadShape, BadSignature, Refused, UpdateNeeded
+from .errors import BadBox, BadShape, BadSignature, ReaderError, Refused, UpdateNeeded
 
 KEYS = [32, 32, 32]
 PUBLIC = {
@@ -60,7 +62,10 @@ class Operation:
             raise BadShape("an operation whose sealed part is not the one that was signed")
         if (self.identity is None) != (self.kind == "Genesis"):
             raise BadShape("a genesis is without an identity, and nothing else is")
-        self.sealed_key_id, self.box = read(self.sealed, [32, BYTES], "a sealed part") if self.sealed is not None else (None, None)
+        try:
+            self.sealed_key_id, self.box = read(self.sealed or b"", [32, BYTES], "a sealed part")
+        except ReaderError:
+            self.sealed_key_id = self.box = None  # void alone
 
     def check_signature(self):
         verify(self.proposer, "operation", self.id, self.signature)
@@ -90,6 +95,7 @@ class Identity:
         self.wraps, self.key_id, self.used_keys, self.nonces = [], None, set(), set()
         self.good = []  # operations that are not void, in order
         self.keys, self.streams = {}, []  # what unlock() finds
+        self.alarms = 0  # what unlock() found that is not what it claims to be: a member lied
 
     @property
     def did(self):
@@ -102,6 +108,7 @@ class Identity:
             raise Refused("the commit is of another operation")
         if self.id is None:
             return self._begin(commit, operation)
+        operation.check_signature()  # the commit covers the id alone: a changed signature is not the proposer's doing
         if commit.identity != self.id or operation.identity != self.id:
             raise Refused("a commit or operation of another identity")
         if commit.index != self.count:
@@ -115,7 +122,6 @@ class Identity:
         verify(commit.orderer, "commit", commit.hash, commit.signature)
         why = self.why_void(operation)
         self.head, self.time, self.count = commit.hash, commit.time, commit.index + 1
-        self.nonces.add((operation.proposer, operation.nonce))
         if why is None:
             self._apply(operation)
         return "void" if why else "ok"
@@ -128,13 +134,12 @@ class Identity:
             raise Refused("the genesis is not by the first device")
         if (commit.index, commit.previous, commit.term) != (0, None, 0) or commit.identity != plain_hash(operation.core):
             raise Refused("the first commit has a wrong place or identity")
-        if [w[0] for w in key["wraps"]] != [device[1], recovery[1]]:
-            raise Refused("the genesis does not wrap the key for the device and the recovery key")
+        if len({*device, *recovery[:1]}) != 4 or recovery[1] in device:
+            raise Refused("the genesis uses a key twice")
         operation.check_signature()
         verify(commit.orderer, "commit", commit.hash, commit.signature)
         self.id, self.binding = commit.identity, binding_of(operation.proposer, operation.nonce)
         self.head, self.time, self.count, self.orderers = commit.hash, commit.time, 1, [device[0]]
-        self.nonces.add((operation.proposer, operation.nonce))
         self.key_id = key["id"]
         self.used_keys.update(recovery)
         self._apply(operation)
@@ -146,9 +151,8 @@ class Identity:
         if operation.proposer not in self.devices:
             return "the proposer is not a device"
         if (operation.proposer, operation.nonce) in self.nonces:
-            return "the proposer used this nonce before"
+            return "the proposer used this nonce before, to some effect"
         try:
-            operation.check_signature()
             if operation.kind in ("AddDevice", "AddPeer"):
                 role = DEVICE if operation.kind == "AddDevice" else PEER
                 keys = value["device" if role == DEVICE else "peer"]
@@ -172,6 +176,7 @@ class Identity:
     def _apply(self, operation):
         value = operation.value
         self.good.append(operation)
+        self.nonces.add((operation.proposer, operation.nonce))
         if operation.kind == "ChangeOrderers":
             self.term, self.orderers = value["term"], value["orderers"]
         elif operation.kind == "AddPeer":
@@ -180,26 +185,33 @@ class Identity:
         elif operation.kind in ("Genesis", "AddDevice"):
             self.devices[value["device"][0]] = Member(value["device"])
             self.used_keys.update(value["device"])
-            wraps = value["key"]["wraps"]
-            if operation.kind == "Genesis" or (value["key"]["id"] == self.key_id and [w[0] for w in wraps] == [value["device"][1]]):
-                self.wraps += wraps
+            self.wraps += [(value["key"]["id"], one) for one in value["key"]["wraps"]]
 
-    def pending_devices(self, operations):
-        """Signing keys of devices that these operations would add, were they committed."""
-        good = [o for o in operations if o.kind == "AddDevice" and o.identity == self.id and self.why_void(o) is None]
-        return {o.value["device"][0] for o in good}
+    def tentative(self, pending):
+        """The fold as if the pending operations were committed too, in whatever order lets most of them have an effect; who orders
+        is never tentative."""
+        fold = copy.copy(self)
+        fold.devices, fold.peers, fold.wraps = dict(self.devices), dict(self.peers), list(self.wraps)
+        fold.used_keys, fold.nonces, fold.good = set(self.used_keys), set(self.nonces), list(self.good)
+        fold.keys, fold.streams = {}, []
+        waiting = [o for o in pending if o.identity == self.id and o.kind != "ChangeOrderers"]
+        while True:
+            ready = next((o for o in waiting if fold.why_void(o) is None), None)
+            if ready is None:
+                return fold
+            waiting.remove(ready)
+            fold._apply(ready)
 
     def unlock(self, scalar, public):
         """Finds the identity key with an agreement scalar, then opens every sealed part it can."""
-        for one in self.wraps:
+        self.alarms = 0
+        for key_id, one in self.wraps:
             if one[0] != public:
                 continue
             try:
-                key = unwrap(scalar, key_wrap_info(self.binding, self.key_id, public), one)
+                self._keep_key(key_id, unwrap(scalar, key_wrap_info(self.binding, key_id, public), one))
             except BadBox:
-                continue  # a bad wrap voids the wrap
-            if identity_key_id(key) == self.key_id:
-                self.keys[self.key_id] = key
+                self.alarms += 1  # a bad wrap voids the wrap
         if not self.keys:
             raise BadBox("no wrap of the identity key for this key")
         opened = {}
@@ -211,23 +223,35 @@ class Identity:
                 opened[n] = self._open_sealed(operation)
         for n in sorted(opened):
             operation, part = self.good[n], opened[n]
+            if part is None:
+                continue
             added = {"Genesis": "device", "AddDevice": "device", "AddPeer": "peer"}.get(operation.kind)
             if added:
                 signing = operation.value[added][0]
                 (self.devices.get(signing) or self.peers[signing]).name = part["name"]
-            self.streams += part["streams"]
-        return len(opened)
+            for one in part["streams"]:
+                if epoch_id(one[0], one[3]) == one[2]:
+                    self.streams.append(one)
+                else:
+                    self.alarms += 1  # an epoch key that is not its id's
+        return sum(part is not None for part in opened.values())
+
+    def _keep_key(self, key_id, key):
+        if identity_key_id(key) == key_id:
+            self.keys[key_id] = key
+        else:
+            self.alarms += 1
 
     def _open_sealed(self, operation):
+        """The sealed part, or None: one that does not open is void alone."""
         key = KDF("sealed part", self.keys[operation.sealed_key_id])
-        part = read(open_box(key, sealed_aad(self.binding, operation.nonce), operation.box), SEALED, "an opened sealed part")
-        for stream, _, epoch, epoch_key in part["streams"]:
-            if epoch_id(stream, epoch_key) != epoch:
-                raise BadBox("a sealed part with an epoch key that is not its id's")
+        try:
+            part = read(open_box(key, sealed_aad(self.binding, operation.nonce), operation.box), SEALED, "an opened sealed part")
+        except ReaderError:
+            self.alarms += 1
+            return None
         for key_id, older in part["previous"]:
-            if identity_key_id(older) != key_id:
-                raise BadBox("a sealed part with an identity key that is not its id's")
-            self.keys[key_id] = older
+            self._keep_key(key_id, older)
         return part
 
     def epoch_key(self, epoch):

@@ -6,7 +6,7 @@ from .errors import BadBox, BadChain, BadShape
 
 SECTION = Either(BYTES, [32])
 STORED = [Maybe(32), Maybe(32), Each(SECTION, 1, 256), 64]
-RANGE = [Maybe(SIGNED), 32, UINT, 32, Each(STORED, 1, 512)]
+RANGE = [Maybe(BYTES), 32, UINT, 32, Each(STORED, 1, 512)]
 CONTENT = [UINT, Each([TEXT, ANY])]
 EVENTS = {"app": [TEXT, BYTES], "doc": [TEXT, 16, 16, Each(BYTES)]}
 ITEM = [32, UINT, UINT, 32]
@@ -35,6 +35,8 @@ class Entry:
             raise BadShape("an entry without a seq from 2 on or without an epoch")
         if sum(len(s) for s in sections if type(s) is bytes) > MAX_BOXES:
             raise BadShape("an entry with more than %d bytes of boxes" % MAX_BOXES)
+        if any(type(s) is bytes and len(s) < OVERHEAD for s in sections):
+            raise BadShape("a box of fewer than %d bytes" % OVERHEAD)
         self.author, self.seq, self.epoch, self.sections, self.signature = author, seq, epoch, sections, signature
         self.header = encode([1, author, seq, link, epoch, [section_hash(s) for s in sections], head])
         self.hash = H("entry", self.header)
@@ -104,7 +106,7 @@ def read_range(data, device):
     if (start is not None) != (seq == 2) or seq < 2:
         raise BadChain("a range has its start at seq 2 and only there")
     if start is not None:
-        begun = Start(encode(start))
+        begun = Start(start)
         if (begun.author, begun.device) != (author, device) or link != author:
             raise BadChain("a range that does not follow its start")
     entries = check_links(author, seq, link, stored)
@@ -142,7 +144,7 @@ def write(device, stream, owner, identity, nonce, epoch, epoch_key, contents, se
     entry = Entry(author, seq, link, epoch, head, seal_sections(author, seq, epoch, epoch_key, contents), bytes(64))
     entry.signature = sign(device.seed, "entry", entry.hash)
     stored = [epoch, head, entry.sections, entry.signature]
-    whole = encode([start if seq == 2 else None, author, seq, link, [stored]])
+    whole = encode([encode(start) if seq == 2 else None, author, seq, link, [stored]])
     read_range(whole, device.signing)
     return author, encode(start), entry, whole
 

@@ -59,7 +59,7 @@ class Verified:
 
     def __init__(self, folder):
         self.store = Store(folder)
-        self.identities, self.candidates, self.pending = {}, {}, 0
+        self.identities, self.tentative, self.pending = {}, {}, 0
         self.authors, self.entries, self.receipts = {}, [], 0
         self.starts, self.hashes = {}, {}
         want(self.store.meta.get("store_id"), 16, "the store id in meta")
@@ -80,19 +80,21 @@ class Verified:
             if row["commit_index"] is None:
                 operation.check_signature()
                 pending.append(operation)
+        last = {}  # an operation may stand in the chain twice; its row names the last
         for row in self.store.rows("SELECT * FROM commits WHERE identity = ? ORDER BY idx", number):
             of = Commit(row["bytes"])
-            operation, index = operations.get(of.operation, (None, None))
-            if operation is None or index != row["idx"] or of.index != row["idx"] or of.hash != row["hash"]:
+            operation, _ = operations.get(of.operation, (None, None))
+            if operation is None or of.index != row["idx"] or of.hash != row["hash"]:
                 raise BadPod("a commit that is not what its row says, or without its operation")
             fold.add(row["bytes"], operation.bytes)
-        if fold.count != sum(index is not None for _, index in operations.values()):
-            raise BadPod("an operation with the index of a commit that is not there")
+            last[of.operation] = of.index
+        if any(index != last.get(operation) for operation, (_, index) in operations.items()):
+            raise BadPod("an operation with the index of a commit that is not its own")
         if fold.id not in (None, identity):
             raise BadPod("an identity whose genesis is another's")
         if fold.id is not None:
             self.identities[identity] = fold
-            self.candidates[identity] = fold.pending_devices(pending)
+            self.tentative[identity] = fold.tentative(pending)
         self.pending += len(pending)
 
     def _author(self, row):
@@ -100,10 +102,10 @@ class Verified:
         said = (row["author"], self.store.full("streams", row["stream"]))
         if said != (start.author, start.stream) or row["device"] != start.device:
             raise BadPod("an author log that is not what its row says")
-        if self.store.full("identities", row["identity"]) not in (start.identity, start.owner):
+        if self.store.full("identities", row["identity"]) != start.owner:
             raise BadPod("an author log under an identity that its start does not name")
-        fold = self.identities.get(start.identity)
-        if fold is None or start.device not in fold.devices and start.device not in self.candidates[start.identity]:
+        fold = self.tentative.get(start.identity)
+        if fold is None or start.device not in fold.devices:
             raise BadChain("an author log by a device that its identity does not have")
         branches = self.store.rows("SELECT * FROM branches WHERE author = ? ORDER BY base <> 0, branch", row["id"])
         hashes = {1: start.author}
@@ -123,19 +125,21 @@ class Verified:
         seq = branch["base"] + 1 if branch["base"] else 2
         if seq - 1 not in main:
             raise BadChain("a branch that leaves the main branch where there is none")
-        link, chain = main[seq - 1], {}
+        link, chain, entry = main[seq - 1], {}, None
         for row in self.store.rows("SELECT * FROM entries WHERE author = ? AND branch = ? ORDER BY seq", number, branch["branch"]):
             if row["seq"] != seq:
                 raise BadChain("an author log without its entry %d" % seq)
             entry = log.Entry(start.author, seq, link, self.store.full("epochs", row["epoch"]), row["head"],
                               decode(row["sections"]), row["signature"])
-            entry.check_signature(start.device)
             if entry.hash != row["hash"]:
                 raise BadChain("an entry whose hash is not its row's")
             chain[seq], link, seq = entry.hash, entry.hash, seq + 1
             self.entries.append((start, entry))
         if (branch["seq"], branch["hash"]) != (seq - 1, link):
             raise BadChain("a branch whose head is not its last entry")
+        # The signatures before it are stored as they were received: the head's stands for all of them.
+        if entry is not None:
+            entry.check_signature(start.device)
         return chain
 
     def _receipt(self, row):
@@ -147,8 +151,9 @@ class Verified:
         here = self.hashes.get((row["author"], row["branch"], receipt.seq))
         if here is not None and here != receipt.hash:
             raise BadChain("a receipt for an entry that is another here")
-        if not any(receipt.peer in fold.peers for fold in self.identities.values()):
-            raise BadChain("a receipt by a peer of no identity here")
+        fold = self.tentative[start.owner]
+        if receipt.peer not in fold.peers and receipt.peer not in fold.devices:
+            raise BadChain("a receipt by neither device nor peer of the identity")
         self.receipts += 1
 
 
@@ -164,6 +169,7 @@ def read_pod(folder, secret):
     identity = found.identities.get(found.store.full("identities", found.store.meta.get("identity")))
     if identity is None:
         raise BadPod("the pod's identity log is not there")
+    ordered, identity = identity, found.tentative[identity.id]
     if about.get("recovery") is not None:
         read(bytes.fromhex(about["recovery"]), WRAP, "the recovery wrap in pod.json")
     identity.unlock(device.scalar, device.agreement)
@@ -190,7 +196,7 @@ def read_pod(folder, secret):
                 elif kind not in log.EVENTS:
                     unknown.add(kind)
     return {
-        "identity": identity.did, "commits": identity.count, "pending": found.pending,
+        "identity": identity.did, "commits": ordered.count, "pending": found.pending, "alarms": identity.alarms,
         "devices": [{"signing": m.signing.hex(), "name": m.name} for m in identity.devices.values()],
         "peers": [{"signing": m.signing.hex(), "services": m.services} for m in identity.peers.values()],
         "streams": sorted({label for _, label, _, _ in identity.streams}), "author_logs": len(found.authors),

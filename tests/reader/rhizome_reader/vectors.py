@@ -8,7 +8,7 @@ from .crypto import (KDF, Device, ed25519_public, epoch_id, identity_key_id, ope
                      x25519_public)
 from .dagcbor import decode, encode
 from .errors import BadVector, ReaderError
-from .identity import Identity, Operation
+from .identity import Commit, Identity, Operation
 
 x = bytes.fromhex
 
@@ -121,8 +121,9 @@ def entry(v):
         contents = got.open(x(v["epoch_key"]))
         same([c and c.hex() for c in contents], one["contents"], "contents of entry %d" % got.seq)
         for content in contents:
-            if content is not None:
-                log.read_content(content)
+            for kind, body in log.read_content(content)[1] if content is not None else []:
+                for change in body[3] if kind == "doc" else []:
+                    log.read_change(change, log.actor(start.author, body[1], body[2]))
 
 
 def range_(v):
@@ -165,10 +166,27 @@ def link_(v):
     same(link.short_number(secret, commitment, nonce_d, nonce_s, keys_d, keys_s), v["number"], "short number")
 
 
+def inside(kind, body):
+    """Reads what a frame carries as byte strings."""
+    if kind in (0, 2):
+        for one in body[-1]:
+            Operation(one).check_signature()
+    elif kind == 3:
+        for commit, operation in body[0]:
+            if Commit(commit).operation != Operation(operation).id:
+                raise BadVector("a commit of another operation")
+    elif kind in (5, 10):
+        for one in body[0]:
+            log.Receipt(one)
+    elif kind == 4:
+        log.read_range(encode(body), log.Start(body[0]).device)
+
+
 def frames(v):
     for one in v["frames"]:
         kind, body = wire.read_frame(x(one["frame"]))
         same(kind, one["kind"], "a frame's kind")
+        inside(kind, body)
         same(encode(body), one["body"], "a frame's body")
         same(wire.write_frame(kind, x(one["body"])), one["frame"], "a frame written again")
     for frame in v["refused"]:

@@ -1,29 +1,32 @@
 """Frames and the shapes of their bodies."""
 
-from .crypto import SIGNED
-from .dagcbor import BOOL, TEXT, UINT, Each, Maybe, read
+from .dagcbor import BOOL, BYTES, TEXT, UINT, Each, Maybe, read
 from .errors import BadFrame, ReaderError
-from .identity import KEYS, OPERATION
+from .identity import KEYS
 from .log import ITEM, RANGE
 
 MAX_FRAME = 2097152
+REASONS = {
+    6: {"unknown-author", "not-a-member", "quota-bytes", "quota-entries", "rate", "too-many-branches", "invalid", "retry", "update-needed"},
+    9: {"done", "deadline", "budget", "shutting-down", "unknown-identity", "not-a-member", "busy", "invalid"},
+}
 BODIES = {
-    0: [UINT, UINT, 32, 32, 16, Each(OPERATION)],
+    0: [UINT, UINT, 32, 32, 16, Each(BYTES)],
     1: [UINT, Maybe(32), Each(32), Each(ITEM), BOOL],
-    2: [Each(OPERATION)],
-    3: [Each([SIGNED, OPERATION])],
+    2: [Each(BYTES)],
+    3: [Each([BYTES, BYTES])],
     4: RANGE,
-    5: [Each(SIGNED)],
+    5: [Each(BYTES)],
     6: [Maybe(32), TEXT, UINT],
     7: [32, Each([UINT, 32])],
-    8: [],
+    8: [UINT],
     9: [TEXT],
-    10: [Each(SIGNED)],
+    10: [Each(BYTES)],
     32: [UINT, KEYS, 32, 32],
     33: [UINT, KEYS, 32],
     34: [32],
     35: [32],
-    36: [64],
+    36: [64, TEXT, Each(TEXT)],
     37: [32],
     38: [TEXT],
     39: [],
@@ -43,9 +46,14 @@ def read_frame(data):
     if kind not in BODIES:
         raise BadFrame("a frame of the unknown kind %d" % kind)
     try:
-        return kind, read(data[5:], BODIES[kind], "the body of a frame of kind %d" % kind)
+        body = read(data[5:], BODIES[kind], "the body of a frame of kind %d" % kind)
     except ReaderError as error:
         raise BadFrame(str(error)) from None
+    if kind == 0 and body[0] != 1:
+        raise BadFrame("a hello of version %d" % body[0])
+    if kind in REASONS and not REASONS[kind] & {item for item in body if type(item) is str}:
+        raise BadFrame("a reason that is not in the list")
+    return kind, body
 
 
 def write_frame(kind, body):

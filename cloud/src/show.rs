@@ -1,0 +1,217 @@
+//! What a person or a script sees: lines of text, or lines of JSON.
+
+use std::io::{IsTerminal, Write};
+
+use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
+use rhizome::Relay;
+use serde_json::{Value, json};
+
+use crate::{Event, IdentityReport, StatusReport, control::CodeReport};
+
+/// Writes to standard output, as text or as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Screen {
+    /// One JSON object a line.
+    pub json: bool,
+}
+
+impl Screen {
+    fn line(self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        // Whoever read us may be gone; the peer goes on.
+        let _ = writeln!(out, "{text}");
+        let _ = out.flush();
+    }
+
+    /// One of two: the JSON, or the text.
+    pub fn show(self, json: &Value, text: &str) {
+        if self.json {
+            self.line(&json.to_string());
+        } else {
+            self.line(text);
+        }
+    }
+
+    /// Every address that the peer uses, on its start.
+    pub fn listening(self, status: &StatusReport, relay: &Relay, data: &str) {
+        let json = json!({
+            "event": "listening",
+            "addresses": status.listening,
+            "announced": status.announced,
+            "relay": status.relay,
+            "identities": status.identities,
+            "version": status.version,
+        });
+        let relay = match relay {
+            Relay::None => "none: phones reach this peer at the addresses above, or not at all".to_owned(),
+            Relay::Own(url) => format!("{url}\n{:16}{}", "", relay_sees()),
+            Relay::Public => format!(
+                "the public relays of iroh's makers, n0 (now {})\n{:16}{}",
+                status.relay.as_deref().unwrap_or("none answers"),
+                "",
+                relay_sees()
+            ),
+        };
+        let sockets: Vec<String> = status
+            .listening
+            .iter()
+            .map(|address| format!("{address} (UDP)"))
+            .collect();
+        let text = format!(
+            "rhizome-cloud {}\n\
+             data            {data}\n\
+             listens on      {}\n\
+             codes name      {}\n\
+             relay           {relay}\n\
+             It contacts nobody else, and only answers.",
+            status.version,
+            sockets.join(", "),
+            status.announced.join(", "),
+        );
+        self.show(&json, &text);
+    }
+
+    /// A code, as text and as a picture to scan. The one place where it is written.
+    pub fn code(self, code: &CodeReport, minutes: u64, data: &str) {
+        let json = json!({"event": "code", "code": code.code, "expires": code.expires});
+        let text = format!(
+            "{}\nScan this with the app, or paste:\n\n{}\n\n\
+             It links one identity, within {minutes} minutes. For another: rhizome-cloud link --data {data}",
+            picture(&code.code, std::io::stdout().is_terminal()),
+            code.code,
+        );
+        self.show(&json, &text);
+    }
+
+    /// What happened.
+    pub fn event(self, event: &Event) {
+        match event {
+            Event::Number(number) => self.show(
+                &json!({"event": "number", "number": number}),
+                &format!("The app should show the number {number}. If it shows another one, say no there."),
+            ),
+            Event::Linked { identity } => self.show(
+                &json!({"event": "linked", "identity": identity}),
+                &format!("Linked to identity {identity}."),
+            ),
+            Event::NotLinked { why } => {
+                self.show(
+                    &json!({"event": "not-linked", "why": why}),
+                    &format!("Not linked: {why}."),
+                );
+            }
+        }
+    }
+
+    /// `status`.
+    pub fn status(self, status: &StatusReport) {
+        let json = serde_json::to_value(status).unwrap_or_default();
+        let mut lines = vec![match status.uptime_seconds {
+            Some(seconds) => format!("running for      {}", duration(seconds)),
+            None => "not running".to_owned(),
+        }];
+        if status.running {
+            lines.push(format!("listens on       {}", status.listening.join(", ")));
+            lines.push(format!("codes name       {}", status.announced.join(", ")));
+            lines.push(format!(
+                "relay            {}",
+                status.relay.as_deref().unwrap_or("none")
+            ));
+            lines.push(format!("connections      {}", status.connections));
+        }
+        lines.push(format!("identities       {}", status.identities));
+        lines.push(format!("entries          {}", status.entries));
+        lines.push(format!("sealed bytes     {}", bytes(status.bytes)));
+        lines.push(format!("store            {}", status.store));
+        self.show(&json, &lines.join("\n"));
+    }
+
+    /// `identities` and `quota`.
+    pub fn identities(self, identities: &[IdentityReport]) {
+        let json = serde_json::to_value(identities).unwrap_or_default();
+        let text: Vec<String> = identities
+            .iter()
+            .map(|identity| {
+                format!(
+                    "{}\n  id {}, {} {}, {} {}, {} of {} entries, {} of {}",
+                    identity.did,
+                    identity.short,
+                    identity.devices,
+                    if identity.devices == 1 { "device" } else { "devices" },
+                    identity.peers,
+                    if identity.peers == 1 {
+                        "cloud peer"
+                    } else {
+                        "cloud peers"
+                    },
+                    identity.entries,
+                    identity
+                        .quota_entries
+                        .map_or("unlimited".to_owned(), |limit| limit.to_string()),
+                    bytes(identity.bytes),
+                    identity.quota_bytes.map_or("unlimited".to_owned(), bytes),
+                )
+            })
+            .collect();
+        let text = if text.is_empty() {
+            "no identity is linked".to_owned()
+        } else {
+            text.join("\n")
+        };
+        self.show(&json, &text);
+    }
+}
+
+/// What somebody who runs a relay learns.
+pub fn relay_sees() -> &'static str {
+    "a relay sees the keys and network addresses of this peer and of phones that come through it, when and how much they send; never content"
+}
+
+/// The code as a QR code of half blocks. In a terminal its colours are set, so that it is dark on light whatever the theme.
+pub fn picture(code: &str, colours: bool) -> String {
+    // In capitals it needs the denser alphanumeric mode alone; a code is read in either case.
+    let Ok(qr) = QrCode::with_error_correction_level(code.to_ascii_uppercase(), EcLevel::L) else {
+        return String::new();
+    };
+    let mut render = qr.render::<Dense1x2>();
+    if !colours {
+        // Most terminals are dark: there ink is light.
+        render.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark);
+        return render.build();
+    }
+    let lines: Vec<String> = render
+        .build()
+        .lines()
+        .map(|line| format!("\x1b[30;107m{line}\x1b[0m"))
+        .collect();
+    lines.join("\n")
+}
+
+/// Bytes for a person.
+fn bytes(count: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB", "PB"];
+    let mut size = count as f64;
+    let mut unit = "bytes";
+    for next in units {
+        if size < 1000.0 {
+            break;
+        }
+        size /= 1000.0;
+        unit = next;
+    }
+    if unit == "bytes" {
+        format!("{count} bytes")
+    } else {
+        format!("{size:.1} {unit}")
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}

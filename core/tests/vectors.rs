@@ -1,0 +1,1059 @@
+//! `tests/vectors`: bytes of every format, made from seeds. Made again they must be the same bytes; and what was committed must
+//! decode, since old data opens for ever. `RHIZOME_UPDATE_VECTORS=1` writes them (`make vectors`), which is a change of format.
+
+mod raw;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use raw::{Signed, changed, open_sealed};
+use rhizome::{
+    DeviceSecret, Document, DocumentId, Event, Ticket, Value as DocValue, Zeroizing,
+    crypto::{
+        AgreementKey, DeviceKeys, Hash, PAD_FLOOR, PublicKey, Random, SealKey, SeededRandom, Signature, SigningKey, Wrap,
+        decode, derive_key, encode, hash, padme,
+    },
+    identity::{
+        Body, Commit, CommitCore, EpochId, IdentityId, Keys, LinkProof, LinkRole, OpNonce, Operation, Proposer, RecoverySecret,
+        SealedPart, State, StreamId, Verdict, WrappedKey, add_device, add_peer, change_orderers, consent, did, genesis,
+        parse_did, short_number, streams,
+    },
+    log::{
+        AuthorId, Content, DocumentChange, Entry, Item, Position, Range, Receipt, Section, SessionId, Start, StoreId, Time,
+        VerifiedEntry, Writer, digest, make_entry, open_entry,
+    },
+    path,
+    sync::{ByeReason, Known, Limits, MAX_FRAME, Message, RefuseReason, Replica},
+};
+use serde_bytes::ByteBuf;
+use serde_json::{Value, json};
+
+fn x(bytes: impl AsRef<[u8]>) -> String {
+    data_encoding::HEXLOWER.encode(bytes.as_ref())
+}
+
+fn un(value: &Value) -> Vec<u8> {
+    data_encoding::HEXLOWER.decode(text(value).as_bytes()).unwrap()
+}
+
+fn un_n<const N: usize>(value: &Value) -> [u8; N] {
+    un(value).try_into().unwrap()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap()
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors")
+}
+
+fn committed(name: &str) -> Value {
+    let path = folder().join(format!("{name}.json"));
+    let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; make vectors writes it", path.display()));
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// Makes the vectors of one file and compares them, or writes them.
+fn check(name: &str, made: Value) {
+    if std::env::var_os("RHIZOME_UPDATE_VECTORS").is_some() {
+        std::fs::create_dir_all(folder()).unwrap();
+        let text = serde_json::to_string_pretty(&made).unwrap() + "\n";
+        std::fs::write(folder().join(format!("{name}.json")), text).unwrap();
+    }
+    assert!(
+        committed(name) == made,
+        "{name}.json is not what is made now: the format changed. If that is meant, make vectors"
+    );
+}
+
+fn bytes<const N: usize>(random: &mut dyn Random) -> [u8; N] {
+    random.bytes()
+}
+
+// Keys
+
+fn secret(n: u8) -> DeviceSecret {
+    DeviceSecret::make(&mut SeededRandom::new(100 + u64::from(n)))
+}
+
+/// The recovery secret and the entropy it is made of.
+fn recovery() -> (RecoverySecret, [u8; 32]) {
+    let entropy = bytes(&mut SeededRandom::new(99));
+    (RecoverySecret::make(&mut SeededRandom::new(99)), entropy)
+}
+
+fn make_keys() -> Value {
+    let device = secret(1);
+    let keys = device.keys();
+    let public = Keys::of(&keys);
+    let (recovery, entropy) = recovery();
+    let random = &mut SeededRandom::new(1);
+    let (identity_key, stream, epoch_key): ([u8; 32], [u8; 32], [u8; 32]) = (bytes(random), bytes(random), bytes(random));
+    json!({
+        "device": {
+            "secret": x(device.expose()), "signing_public": x(public.0.0), "agreement_public": x(public.1.0),
+            "endpoint_public": x(public.2.0), "views_key": x(*keys.views),
+        },
+        "recovery": {
+            "words": *recovery.words(), "entropy": x(entropy), "signing_public": x(recovery.public().0.0),
+            "agreement_public": x(recovery.public().1.0),
+        },
+        "identity_key": {
+            "key": x(identity_key), "id": x(hash("identity key id", &[&identity_key]).0),
+            "sealed_part_key": x(*derive_key("sealed part", &identity_key)),
+        },
+        "epoch": {
+            "stream": x(stream), "key": x(epoch_key), "id": x(hash("epoch id", &[&stream, &epoch_key]).0),
+            "section_key": x(*derive_key("section", &epoch_key)),
+        },
+    })
+}
+
+#[test]
+fn keys() {
+    check("keys", make_keys());
+    let v = committed("keys");
+    let device = DeviceSecret::from_bytes(un_n(&v["device"]["secret"])).keys();
+    assert_eq!(device.signing.public().to_string(), text(&v["device"]["signing_public"]));
+    assert_eq!(device.agreement.public().to_string(), text(&v["device"]["agreement_public"]));
+    let recovery = RecoverySecret::from_words(text(&v["recovery"]["words"])).expect("the words are good");
+    assert_eq!(recovery.public().0.to_string(), text(&v["recovery"]["signing_public"]));
+    assert_eq!(recovery.public().1.to_string(), text(&v["recovery"]["agreement_public"]));
+}
+
+// Sealing
+
+#[test]
+fn pad() {
+    let lengths = [256, 257, 272, 273, 511, 512, 513, 1000, 1025, 4097, 65_535, 65_537, 1_000_000, 1_048_576, 1_048_577];
+    let cases: Vec<_> = lengths.into_iter().map(|len| [len, padme(len)]).collect();
+    check("pad", json!({ "cases": cases }));
+    assert!((0..=PAD_FLOOR).all(|len| padme(len) == PAD_FLOOR), "the floor");
+}
+
+#[test]
+fn seal() {
+    let random = &mut SeededRandom::new(2);
+    let cases: Vec<_> = [(0usize, 0usize), (0, 1), (5, 0), (70, 300)]
+        .into_iter()
+        .map(|(aad, plain)| {
+            let secret: [u8; 32] = bytes(random);
+            let (mut with, mut of) = (vec![0; aad], vec![0; plain]);
+            random.fill(&mut with);
+            random.fill(&mut of);
+            let sealed = SealKey::derive("section", &secret).seal(random, &with, &of);
+            json!({"secret": x(secret), "key": x(*derive_key("section", &secret)), "aad": x(with), "plain": x(of), "box": x(sealed)})
+        })
+        .collect();
+    check("seal", json!({ "cases": cases }));
+    for case in list(&committed("seal")["cases"]) {
+        let key = SealKey::derive("section", &un_n(&case["secret"]));
+        assert_eq!(**key.open(&un(&case["aad"]), &un(&case["box"])).unwrap(), un(&case["plain"])[..]);
+    }
+}
+
+#[test]
+fn wrap() {
+    let random = &mut SeededRandom::new(3);
+    let cases: Vec<_> = [32usize, 0, 100]
+        .into_iter()
+        .map(|len| {
+            let scalar: [u8; 32] = bytes(random);
+            let (mut info, mut plain) = (vec![0; len + 1], vec![0; len]);
+            random.fill(&mut info);
+            random.fill(&mut plain);
+            let to = AgreementKey::from_scalar(Zeroizing::new(scalar)).public();
+            let wrap = to.wrap(random, &info, &plain).unwrap();
+            json!({"recipient_secret": x(scalar), "info": x(info), "wrap": x(encode(&wrap)), "plain": x(plain)})
+        })
+        .collect();
+    check("wrap", json!({ "cases": cases }));
+    for case in list(&committed("wrap")["cases"]) {
+        let key = AgreementKey::from_scalar(Zeroizing::new(un_n(&case["recipient_secret"])));
+        let wrap: Wrap = decode(&un(&case["wrap"])).unwrap();
+        assert_eq!(**key.unwrap(&un(&case["info"]), &wrap).unwrap(), un(&case["plain"])[..]);
+    }
+}
+
+// The identity log
+
+const BEGAN: u64 = 1_760_000_000_000;
+
+/// An identity log under construction.
+struct Chain {
+    state: State,
+    log: Vec<(Commit, Operation)>,
+    rows: Vec<Value>,
+    time: u64,
+}
+
+impl Chain {
+    fn begin(by: &SigningKey, genesis: Operation) -> Self {
+        let core = CommitCore {
+            identity: genesis.identity(),
+            index: 0,
+            previous: None,
+            operation: genesis.id(),
+            term: 0,
+            time: BEGAN,
+            orderer: by.public(),
+        };
+        let commit = Commit::make(by, core);
+        let state = State::open(&commit, &genesis).unwrap();
+        let rows = vec![json!({"commit": x(commit.encode()), "operation": x(genesis.encode()), "verdict": "ok"})];
+        Self { state, log: vec![(commit, genesis)], rows, time: BEGAN }
+    }
+
+    fn core(&self, by: &SigningKey, operation: Hash) -> CommitCore {
+        CommitCore {
+            identity: self.state.identity(),
+            index: self.state.count(),
+            previous: self.state.head(),
+            operation,
+            term: self.state.term(),
+            time: self.time,
+            orderer: by.public(),
+        }
+    }
+
+    /// Commits `operation`, whose verdict must be as said. Every other commit has the time of the one before.
+    fn commit(&mut self, by: &SigningKey, operation: &[u8], ok: bool) {
+        self.time += 40_000 * (self.state.count() % 2);
+        let decoded = Operation::decode(operation).unwrap();
+        let commit = Commit::make(by, self.core(by, decoded.id()));
+        let verdict = self.state.apply(&commit, &decoded).unwrap();
+        assert_eq!(verdict == Verdict::Ok, ok, "commit {}: {verdict:?}", commit.core().index);
+        let verdict = if ok { "ok" } else { "void" };
+        self.rows.push(json!({"commit": x(commit.encode()), "operation": x(operation), "verdict": verdict}));
+        self.log.push((commit, decoded));
+    }
+}
+
+/// The identity that the vectors of author logs use too: its log, and what its members hold.
+struct Made {
+    chain: Chain,
+    pending: Vec<Operation>,
+    vector: Value,
+    devices: [DeviceKeys; 4],
+}
+
+fn make_identity() -> Made {
+    let random = &mut SeededRandom::new(4);
+    let keys = [1, 2, 3, 4].map(|n| secret(n).keys());
+    let [first, second, peer, third] = &keys;
+    let publics = [first, second, peer, third].map(Keys::of);
+    let begin = genesis(random, first, &recovery().0, "telephone", &["journal", "letters"]);
+    let mut chain = Chain::begin(&first.signing, begin.clone());
+    let (identity, binding) = (chain.state.identity(), chain.state.binding());
+    let alone = Known::from_log(chain.log.clone(), Vec::new()).unwrap();
+    let identity_key = alone.key_ring(first).identity_key(&chain.state.key_id()).unwrap().clone();
+    let propose = |signing| Proposer { identity, binding, seen: None, signing, identity_key: &identity_key };
+    let (by_first, by_second) = (propose(&first.signing), propose(&second.signing));
+    let agrees = |keys: &DeviceKeys, peer| consent(&keys.signing, &identity, &Keys::of(keys), peer);
+
+    // A proposal before its proposer is a device is void, and may come again; one that had an effect may not.
+    let early = streams(random, &by_second, &["tablet"]);
+    chain.commit(&first.signing, &early.encode(), false);
+    let by_first_now = Proposer { seen: chain.state.head(), ..propose(&first.signing) };
+    let add = add_device(random, &by_first_now, publics[1], agrees(second, false), "tablet").unwrap();
+    chain.commit(&first.signing, &add.encode(), true);
+    chain.commit(&first.signing, &early.encode(), true);
+    chain.commit(&first.signing, &early.encode(), false);
+    let nonce = early.core().nonce;
+    let same_nonce = raw::operation(&second.signing, Some(identity), nonce, &Body::Streams {}, None, None);
+    chain.commit(&first.signing, &same_nonce, false);
+
+    // What is void.
+    let services = |services: &[String], random: &mut SeededRandom| {
+        add_peer(random, &by_first, publics[2], agrees(peer, true), services.to_vec(), "cloud").encode()
+    };
+    let address = |n: usize| format!("cloud{n}.example:7777");
+    for void in [
+        add_device(random, &by_first, publics[3], agrees(third, true), "reader").unwrap().encode(),
+        add_device(random, &by_first, publics[0], agrees(first, false), "reader").unwrap().encode(),
+        services(&(0..9).map(address).collect::<Vec<_>>(), random),
+        services(&["a".repeat(256)], random),
+        change_orderers(random, &by_first, 2, vec![publics[0].0]).encode(),
+        change_orderers(random, &by_first, 1, vec![publics[2].0]).encode(),
+        change_orderers(random, &by_first, 1, vec![]).encode(),
+        change_orderers(random, &by_first, 1, vec![publics[0].0, publics[0].0]).encode(),
+    ] {
+        chain.commit(&first.signing, &void, false);
+    }
+
+    chain.commit(&first.signing, &services(&[address(1), "[2001:db8::1]:443".to_owned()], random), true);
+    // A bad wrap voids the wrap, a sealed part that does not open itself: the operations stand.
+    let good = add_device(random, &by_first, publics[3], agrees(third, false), "reader").unwrap();
+    let Body::AddDevice { device, consent, key } = good.body() else { unreachable!() };
+    let other_key = WrappedKey { id: Hash(bytes(random)), wraps: key.wraps.clone() };
+    let bad_wrap = Body::AddDevice { device: *device, consent: *consent, key: other_key };
+    let bad_wrap = raw::operation(&first.signing, Some(identity), OpNonce(bytes(random)), &bad_wrap, None, None);
+    chain.commit(&first.signing, &bad_wrap, true);
+    let id = chain.state.key_id();
+    let no_box = encode(&(id, ByteBuf::from(bytes::<60>(random))));
+    for junk in [no_box, b"not DAG-CBOR".to_vec()] {
+        let nonce = OpNonce(bytes(random));
+        let junk = raw::operation(&second.signing, Some(identity), nonce, &Body::Streams {}, None, Some(junk));
+        chain.commit(&first.signing, &junk, true);
+    }
+
+    // Two orderers, of whom either may commit.
+    let change = change_orderers(random, &by_first, 1, vec![publics[2].0, publics[1].0]);
+    chain.commit(&first.signing, &change.encode(), true);
+    chain.commit(&peer.signing, &streams(random, &by_first, &["from the telephone"]).encode(), true);
+    // A new epoch of the journal, with an older identity key; and an epoch whose key is not its id's, which is passed over.
+    let begun = open_sealed(&begin, &binding, &identity_key).unwrap();
+    let journal = &begun.streams[0];
+    let (epoch_key, older): ([u8; 32], [u8; 32]) = (bytes(random), bytes(random));
+    let mut part = SealedPart::default();
+    let mut new_epoch = journal.clone();
+    new_epoch.3.0 = epoch_key;
+    new_epoch.2 = EpochId(hash("epoch id", &[&journal.0.0, &epoch_key]).0);
+    let mut lie = new_epoch.clone();
+    lie.2 = EpochId(bytes(random));
+    part.streams = vec![new_epoch.clone(), lie.clone()];
+    let nonce = OpNonce(bytes(random));
+    let aad = encode(&(1u8, binding, nonce));
+    let previous = (hash("identity key id", &[&older]), ByteBuf::from(older.to_vec()));
+    let plain = BTreeMap::from([
+        ("name", encode_to_ipld(&None::<String>)),
+        ("streams", encode_to_ipld(&part.streams)),
+        ("previous", encode_to_ipld(&vec![previous.clone()])),
+    ]);
+    let sealed = SealKey::derive("sealed part", &identity_key).seal(random, &aad, &encode(&plain));
+    let sealed = encode(&(id, ByteBuf::from(sealed)));
+    let rekey = raw::operation(&second.signing, Some(identity), nonce, &Body::Streams {}, None, Some(sealed));
+    chain.commit(&second.signing, &rekey, true);
+    // Sealed under that older key.
+    let nonce = OpNonce(bytes(random));
+    let mut old_part = SealedPart::default();
+    let old_stream = StreamId(bytes(random));
+    let old_key: [u8; 32] = bytes(random);
+    let mut old_epoch = new_epoch.clone();
+    (old_epoch.0, old_epoch.1) = (old_stream, "from before".to_owned());
+    (old_epoch.2, old_epoch.3.0) = (EpochId(hash("epoch id", &[&old_stream.0, &old_key]).0), old_key);
+    old_part.streams = vec![old_epoch];
+    let aad = encode(&(1u8, binding, nonce));
+    let sealed = SealKey::derive("sealed part", &older).seal(random, &aad, &encode(&old_part));
+    let sealed = encode(&(previous.0, ByteBuf::from(sealed)));
+    let before = raw::operation(&second.signing, Some(identity), nonce, &Body::Streams {}, None, Some(sealed));
+    chain.commit(&peer.signing, &before, true);
+
+    let fourth = secret(5).keys();
+    let pending = vec![
+        streams(random, &by_second, &["pending"]),
+        add_device(random, &by_second, Keys::of(&fourth), agrees(&fourth, false), "watch").unwrap(),
+    ];
+
+    // What a reader with the identity key finds.
+    let mut found: Vec<Value> = Vec::new();
+    let mut names: BTreeMap<PublicKey, String> = BTreeMap::new();
+    for (row, (_, operation)) in chain.rows.iter().zip(&chain.log) {
+        let part = open_sealed(operation, &binding, &identity_key).or_else(|| open_sealed(operation, &binding, &older));
+        let Some(part) = part.filter(|_| row["verdict"] == "ok") else { continue };
+        for (stream, label, epoch, key) in part.streams.iter().filter(|one| one.2 != lie.2) {
+            found.push(json!({"stream": x(stream.0), "label": label, "epoch": x(epoch.0), "key": x(key.0)}));
+        }
+        let named = match operation.body() {
+            Body::Genesis { device, .. } | Body::AddDevice { device, .. } => Some(device.0),
+            _ => None,
+        };
+        if let (Some(key), Some(name)) = (named, part.name.clone()) {
+            names.insert(key, name);
+        }
+    }
+    let state = &chain.state;
+    let devices: Vec<_> =
+        state.devices().keys().map(|key| json!({"signing": x(key.0), "name": names.get(key)})).collect();
+    let peers: Vec<_> =
+        state.peers().iter().map(|(key, peer)| json!({"signing": x(key.0), "services": peer.services})).collect();
+    let refused = refused_commits(&chain, &keys, &identity_key, random);
+    let vector = json!({
+        "device_secrets": ([1, 2, 3].map(|n| x(secret(n).expose()))),
+        "log": chain.rows,
+        "pending": pending.iter().map(|operation| x(operation.encode())).collect::<Vec<_>>(),
+        "expect": {
+            "identity": x(identity.0), "did": did(&identity), "binding": x(binding.0), "commit_count": state.count(),
+            "head": x(state.head().unwrap().0), "term": state.term(),
+            "orderers": state.orderers().iter().map(|key| x(key.0)).collect::<Vec<_>>(), "devices": devices, "peers": peers,
+            "identity_key": x(*identity_key), "streams": found,
+        },
+        "refused": refused,
+    });
+    Made { chain, pending, vector, devices: keys }
+}
+
+/// Any value of ours as the one that its bytes say, to stand in a map beside others.
+fn encode_to_ipld(value: &impl serde::Serialize) -> ipld_core::ipld::Ipld {
+    decode(&encode(value)).unwrap()
+}
+
+/// Commits that cannot come next.
+fn refused_commits(chain: &Chain, keys: &[DeviceKeys; 4], identity_key: &[u8; 32], random: &mut SeededRandom) -> Vec<Value> {
+    let [first, second, peer, _] = keys;
+    let (identity, binding) = (chain.state.identity(), chain.state.binding());
+    let by = Proposer { identity, binding, seen: None, signing: &first.signing, identity_key };
+    let good = streams(random, &by, &["refused"]);
+    let mut refused = Vec::new();
+    let mut add = |name: &str, commit: &[u8], operation: &[u8]| {
+        let taken = || {
+            let (commit, operation) = (Commit::decode(commit).ok()?, Operation::decode(operation).ok()?);
+            chain.state.clone().apply(&commit, &operation).ok()
+        };
+        assert!(taken().is_none(), "{name} is taken");
+        refused.push(json!({"name": name, "commit": x(commit), "operation": x(operation)}));
+    };
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut CommitCore));
+    let changes: [Change<'_>; 10] = [
+        ("an index too high", &|core| core.index += 1),
+        ("an index that is taken", &|core| core.index -= 1),
+        ("another commit before", &|core| core.previous = Some(Hash([7; 32]))),
+        ("no commit before", &|core| core.previous = None),
+        ("the term before", &|core| core.term = 0),
+        ("a term too high", &|core| core.term += 1),
+        ("a time before the last", &|core| core.time -= 1),
+        ("another identity", &|core| core.identity = IdentityId([7; 32])),
+        ("another operation", &|core| core.operation = Hash([7; 32])),
+        ("an orderer that did not sign", &|core| core.orderer = second.signing.public()),
+    ];
+    for (name, change) in changes {
+        let mut core = chain.core(&peer.signing, good.id());
+        change(&mut core);
+        add(name, Commit::make(&peer.signing, core).encode(), &good.encode());
+    }
+    let commit_of = |signing: &SigningKey, operation: &[u8]| {
+        let wire: raw::WireOperation = decode(operation).unwrap();
+        Commit::make(signing, chain.core(signing, hash("operation", &[&wire.0]))).encode().to_vec()
+    };
+    let commit = commit_of(&peer.signing, &good.encode());
+    add("an orderer of a term that is over", &commit_of(&first.signing, &good.encode()), &good.encode());
+    let flipped = |signature: &mut Signature| signature.0[40] ^= 1;
+    let mut wire: Signed = decode(&commit).unwrap();
+    flipped(&mut wire.1);
+    add("a commit whose signature was changed", &encode(&wire), &good.encode());
+    add("bytes after the commit", &[&commit[..], &[0]].concat(), &good.encode());
+    add("an operation whose signature was changed", &commit, &changed(&good, |wire| flipped(&mut wire.1)));
+    add("bytes after the operation", &commit, &[&good.encode()[..], &[0]].concat());
+    let swapped = |wire: &mut raw::WireOperation| wire.3 = Some(ByteBuf::from(b"another".to_vec()));
+    add("a sealed part that was changed", &commit, &changed(&good, swapped));
+    add("a sealed part that was left out", &commit, &changed(&good, |wire| wire.3 = None));
+    let bare = raw::operation(&first.signing, Some(identity), OpNonce(bytes(random)), &Body::Streams {}, None, None);
+    let added = Operation::decode(&bare).unwrap();
+    add("a sealed part that was added", &commit_of(&peer.signing, &bare), &changed(&added, swapped));
+    let again = chain.log[0].1.encode();
+    add("the genesis again", &commit_of(&peer.signing, &again), &again);
+    let elsewhere = genesis(random, first, &recovery().0, "telephone", &[]).encode();
+    add("the genesis of another identity", &commit_of(&peer.signing, &elsewhere), &elsewhere);
+    let mut signed = |name: &str, identity: Option<IdentityId>, public: &dyn Fn() -> ipld_core::ipld::Ipld, peers: bool| {
+        let peers = peers.then(|| b"peers".to_vec());
+        let operation = raw::operation(&first.signing, identity, OpNonce(bytes(random)), &public(), peers, None);
+        add(name, &commit_of(&peer.signing, &operation), &operation);
+    };
+    let streams_body = || encode_to_ipld(&Body::Streams {});
+    signed("an operation of another identity", Some(IdentityId([7; 32])), &streams_body, false);
+    signed("an operation of no identity", None, &streams_body, false);
+    signed("a peers part", Some(identity), &streams_body, true);
+    let of_kind = |kind: &'static str| move || encode_to_ipld(&BTreeMap::from([(kind, BTreeMap::<String, u8>::new())]));
+    signed("an unknown kind", Some(identity), &of_kind("Forget"), false);
+    signed("a kind without its fields", Some(identity), &of_kind("AddPeer"), false);
+    let two = || encode_to_ipld(&BTreeMap::from([("Streams", BTreeMap::<String, u8>::new()), ("AddPeer", BTreeMap::new())]));
+    signed("two kinds", Some(identity), &two, false);
+    signed("no kind", Some(identity), &|| encode_to_ipld(&BTreeMap::<String, u8>::new()), false);
+    let extra = || encode_to_ipld(&BTreeMap::from([("Streams", BTreeMap::from([("x", 1)]))]));
+    signed("a field too many", Some(identity), &extra, false);
+    let as_list = || encode_to_ipld(&BTreeMap::from([("ChangeOrderers", (2u64, vec![first.signing.public()]))]));
+    signed("a list for a map", Some(identity), &as_list, false);
+    // Not in the file: it would be most of it.
+    let large = raw::operation(&first.signing, Some(identity), OpNonce([0; 16]), &Body::Streams {}, None, Some(vec![0; 65_536]));
+    assert!(Operation::decode(&large).is_err(), "an operation of more than 65,536 bytes");
+    refused
+}
+
+fn read_row(row: &Value) -> (Commit, Operation) {
+    (Commit::decode(&un(&row["commit"])).unwrap(), Operation::decode(&un(&row["operation"])).unwrap())
+}
+
+#[test]
+fn identity() {
+    check("identity", make_identity().vector);
+    let v = committed("identity");
+    let log: Vec<_> = list(&v["log"]).iter().map(read_row).collect();
+    let pending: Vec<_> = list(&v["pending"]).iter().map(|one| Operation::decode(&un(one)).unwrap()).collect();
+    let known = Known::from_log(log, pending).unwrap();
+    for (row, verdict) in list(&v["log"]).iter().zip(&known.verdicts) {
+        assert_eq!(*verdict == Verdict::Ok, row["verdict"] == "ok");
+    }
+    let (state, expect) = (&known.ordered, &v["expect"]);
+    assert_eq!(parse_did(text(&expect["did"])), Some(state.identity()));
+    assert_eq!(state.identity().to_string(), text(&expect["identity"]));
+    assert_eq!(state.binding().to_string(), text(&expect["binding"]));
+    assert_eq!((state.count(), state.term()), (expect["commit_count"].as_u64().unwrap(), expect["term"].as_u64().unwrap()));
+    assert_eq!(state.head().unwrap().to_string(), text(&expect["head"]));
+    let hexes = |values: &Value| list(values).iter().map(|one| text(one).to_owned()).collect::<Vec<_>>();
+    assert_eq!(state.orderers().iter().map(ToString::to_string).collect::<Vec<_>>(), hexes(&expect["orderers"]));
+    assert_eq!(known.tentative.devices().len(), state.devices().len() + 1, "the pending device is there tentatively");
+
+    let keys = |n: usize| DeviceSecret::from_bytes(un_n(&v["device_secrets"][n])).keys();
+    for n in [0, 1] {
+        let ring = known.key_ring(&keys(n));
+        assert_eq!(x(**ring.identity_key(&state.key_id()).unwrap()), text(&expect["identity_key"]));
+        assert_eq!(ring.alarms(), 1, "one epoch whose key is not its id's");
+        for stream in list(&expect["streams"]) {
+            let key = ring.epoch(&EpochId(un_n(&stream["epoch"]))).expect("the epoch's key arrived");
+            let same = SealKey::derive("section", &un_n(&stream["key"]));
+            let sealed = key.seal(&mut SeededRandom::new(0), b"", b"same");
+            assert_eq!(**same.open(b"", &sealed).unwrap(), b"same"[..]);
+            assert_eq!(ring.streams()[&StreamId(un_n(&stream["stream"]))].label, text(&stream["label"]));
+        }
+        for device in list(&expect["devices"]) {
+            assert_eq!(ring.name(&PublicKey(un_n(&device["signing"]))), device["name"].as_str());
+        }
+    }
+    assert!(known.key_ring(&keys(2)).identity_key(&state.key_id()).is_none(), "a peer holds no identity key");
+    for peer in list(&expect["peers"]) {
+        let services: Vec<_> = list(&peer["services"]).iter().map(|one| text(one).to_owned()).collect();
+        assert_eq!(state.peers()[&PublicKey(un_n(&peer["signing"]))].services, services);
+    }
+    for one in list(&v["refused"]) {
+        let taken = || {
+            let commit = Commit::decode(&un(&one["commit"])).ok()?;
+            state.clone().apply(&commit, &Operation::decode(&un(&one["operation"])).ok()?).ok()
+        };
+        assert!(taken().is_none(), "{} is taken", one["name"]);
+    }
+
+    // A store keeps such a log and gives it back.
+    let store = rhizome::store::LogStore::in_memory(&mut SeededRandom::new(0)).unwrap();
+    let clock = std::sync::Arc::new(|| BEGAN);
+    let replica = Replica::adopt(store, known.log.clone(), Vec::new(), keys(1).signing, clock, Limits::default()).unwrap();
+    assert_eq!(replica.known().ordered.head(), state.head());
+}
+
+// Author logs
+
+struct Author {
+    device: SigningKey,
+    start: Start,
+    epoch_key: [u8; 32],
+    epoch: EpochId,
+    entries: Vec<VerifiedEntry>,
+}
+
+fn section_aad(author: &AuthorId, seq: u64, epoch: &EpochId, number: u64) -> Vec<u8> {
+    encode(&(1u8, author, seq, epoch, number))
+}
+
+fn section_hash(section: &Section) -> Hash {
+    match section {
+        Section::Box(sealed) => hash("section", &[sealed]),
+        Section::Erased(hash) => *hash,
+    }
+}
+
+fn header(entry: &Entry, author: &AuthorId, after: &Position) -> Vec<u8> {
+    let sections: Vec<Hash> = entry.sections.iter().map(section_hash).collect();
+    encode(&(1u8, author, after.seq + 1, after.hash, entry.epoch, sections, entry.head))
+}
+
+fn app(kind: &str, payload: Vec<u8>) -> Event {
+    Event::App { kind: kind.to_owned(), payload }
+}
+
+/// One author log with an entry of every sort.
+fn make_author() -> Author {
+    let random = &mut SeededRandom::new(5);
+    let made = make_identity();
+    let identity = made.chain.state.identity();
+    let device = made.devices[0].signing.clone();
+    let stream = StreamId(bytes(random));
+    let epoch_key: [u8; 32] = bytes(random);
+    let epoch = EpochId(hash("epoch id", &[&stream.0, &epoch_key]).0);
+    let start = Start::make(random, &device, stream, identity, identity);
+    let mut author = Author { device, start, epoch_key, epoch, entries: Vec::new() };
+    let key = SealKey::derive("section", &epoch_key);
+    let id = author.start.id();
+    let after = |author: &Author| author.entries.last().map_or(Position::start(&id), VerifiedEntry::position);
+    let mut append = |author: &mut Author, millis: u64, head: Option<Hash>, sections: &[Vec<Event>]| {
+        let signing = author.device.clone();
+        let writer = Writer { signing: &signing, author: id, after: after(author), epoch, key: &key, head };
+        let entry = make_entry(random, &writer, Time::from_millis(BEGAN + millis), sections).unwrap();
+        author.entries.push(entry);
+    };
+    append(&mut author, 0, made.chain.state.head(), &[vec![app("journal.opened", vec![0, 255])]]);
+
+    let (document, session) = (DocumentId([0xd0; 16]), SessionId([0x5e; 16]));
+    let actor = DocumentChange::actor(&id, &document, &session);
+    let mut opened = Document::new(&actor);
+    let ((), changes) = opened
+        .edit::<(), rhizome::DocumentError>(|edit| {
+            edit.set(&path(["title"]), DocValue::String("First day".to_owned()))?;
+            edit.set_text(&path(["text"]), "Rain, then none.")
+        })
+        .unwrap();
+    let doc = |changes| Event::Document(DocumentChange { collection: "journal".to_owned(), document, session, changes });
+    append(&mut author, 0, None, &[vec![doc(changes), doc(Vec::new())]]);
+    let sections = [vec![app("a", vec![7; 600])], vec![], vec![app("b", vec![]), app("", vec![1])]];
+    append(&mut author, 86_400_000, Some(Hash([9; 32])), &sections);
+
+    // A kind of a later version, and after it an entry whose first section was erased.
+    let content = encode(&(Time::from_millis(BEGAN + 90_000_000), vec![("later", encode_to_ipld(&vec![1u8, 2]))]));
+    let mut plain = (u32::try_from(content.len()).unwrap().to_be_bytes()).to_vec();
+    plain.extend_from_slice(&content);
+    plain.resize(PAD_FLOOR - 40, 0);
+    let at = after(&author);
+    let sealed = key.seal(&mut SeededRandom::new(6), &section_aad(&id, at.seq + 1, &epoch, 0), &plain);
+    let unsigned = Entry { epoch, head: None, sections: vec![Section::Box(sealed)], signature: Signature([0; 64]) };
+    let signature = author.device.sign("entry", &unsigned.hash(&id, at.seq + 1, &at.hash).0);
+    let range = Range { start: None, author: id, after: at, entries: vec![Entry { signature, ..unsigned }] };
+    let verified = range.verify(&author.device.public()).unwrap();
+    author.entries.push(verified.entries()[0].clone());
+
+    append(&mut author, 100_000_000, None, &[vec![app("erased", vec![3; 40])], vec![app("kept", vec![4; 40])]]);
+    let last = author.entries.pop().unwrap();
+    let mut entry = last.entry().clone();
+    entry.sections[0] = Section::Erased(section_hash(&entry.sections[0]));
+    let range = Range { start: None, author: id, after: after(&author), entries: vec![entry] };
+    let verified = range.verify(&author.device.public()).unwrap();
+    assert_eq!(verified.head(), last.position(), "an erased section keeps its hash");
+    author.entries.push(verified.entries()[0].clone());
+    author
+}
+
+type Stored = (Option<EpochId>, Option<Hash>, Vec<Section>, Signature);
+
+fn make_entry_vector() -> Value {
+    let author = make_author();
+    let id = author.start.id();
+    let key = SealKey::derive("section", &author.epoch_key);
+    let mut after = Position::start(&id);
+    let entries: Vec<_> = author
+        .entries
+        .iter()
+        .map(|verified| {
+            let (entry, at) = (verified.entry(), verified.position());
+            let contents = (0u64..).zip(&entry.sections).map(|(number, section)| match section {
+                Section::Erased(_) => Value::Null,
+                Section::Box(sealed) => {
+                    let plain = key.open(&section_aad(&id, at.seq, &entry.epoch, number), sealed).unwrap();
+                    let length = u32::from_be_bytes(plain[..4].try_into().unwrap()) as usize;
+                    json!(x(&plain[4..4 + length]))
+                }
+            });
+            let stored: Stored = (Some(entry.epoch), entry.head, entry.sections.clone(), entry.signature);
+            let header = header(entry, &id, &after);
+            assert_eq!(hash("entry", &[&header]), at.hash);
+            let one = json!({
+                "stored": x(encode(&stored)), "header": x(&header), "hash": x(at.hash.0), "contents": contents.collect::<Vec<_>>(),
+            });
+            after = at;
+            one
+        })
+        .collect();
+    json!({
+        "device_secret": x(secret(1).expose()), "start": x(author.start.encode()), "author": x(id.0),
+        "stream": x(author.start.stream().0), "epoch": x(author.epoch.0), "epoch_key": x(author.epoch_key), "entries": entries,
+    })
+}
+
+#[test]
+fn entry() {
+    check("entry", make_entry_vector());
+    let v = committed("entry");
+    let start = Start::decode(&un(&v["start"])).unwrap();
+    assert_eq!((start.id().to_string(), start.stream().to_string()), (text(&v["author"]).to_owned(), text(&v["stream"]).to_owned()));
+    let key = SealKey::derive("section", &un_n(&v["epoch_key"]));
+    let mut after = Position::start(&start.id());
+    for one in list(&v["entries"]) {
+        let (epoch, head, sections, signature): Stored = decode(&un(&one["stored"])).unwrap();
+        let entry = Entry { epoch: epoch.unwrap(), head, sections, signature };
+        let range = Range { start: None, author: start.id(), after, entries: vec![entry] };
+        let verified = range.verify(&start.device()).unwrap();
+        after = verified.head();
+        assert_eq!(after.hash.to_string(), text(&one["hash"]));
+        let opened = open_entry(&verified.entries()[0], &key).unwrap();
+        let contents = list(&one["contents"]).iter().filter(|content| !content.is_null());
+        assert!(opened == contents.map(|content| Content::decode(&un(content)).unwrap()).collect::<Vec<_>>());
+        for event in opened.iter().flat_map(|content| &content.events) {
+            if let Event::Document(change) = event {
+                let actor = DocumentChange::actor(&start.id(), &change.document, &change.session);
+                let mut document = Document::new(&[0; 32]);
+                document.apply(&change.changes).unwrap();
+                for bytes in &change.changes {
+                    let info = rhizome::document::inspect(bytes, rhizome::document::Limits::default()).unwrap();
+                    assert_eq!(info.actor, actor);
+                    assert_eq!(document.text(&path(["text"])).as_deref(), Some("Rain, then none."));
+                }
+            }
+        }
+    }
+    assert_eq!(list(&v["entries"]).len(), 5);
+}
+
+fn make_range_vector() -> Value {
+    let author = make_author();
+    let id = author.start.id();
+    let device = author.device.public();
+    let heads: Vec<Position> =
+        std::iter::once(Position::start(&id)).chain(author.entries.iter().map(VerifiedEntry::position)).collect();
+    let run = |from: usize, to: usize| Range {
+        start: (from == 0).then(|| author.start.encode().to_vec()),
+        author: id,
+        after: heads[from],
+        entries: author.entries[from..to].iter().map(|entry| entry.entry().clone()).collect(),
+    };
+    let mut good = Vec::new();
+    let mut take = |name: &str, range: Vec<u8>| {
+        let head = Range::decode(&range).unwrap().verify(&device).unwrap().head();
+        good.push(json!({"name": name, "range": x(range), "device": x(device.0), "heads": {"seq": head.seq, "hash": x(head.hash.0)}}));
+    };
+    take("all, from the start", run(0, 5).encode());
+    take("the first", run(0, 1).encode());
+    take("from the middle", run(2, 4).encode());
+    let mut middle = run(0, 3);
+    middle.entries[1].signature.0[0] ^= 1;
+    take("a bad signature before the last", middle.encode());
+    let mut epochs = run(3, 5);
+    epochs.entries[1].epoch = EpochId([3; 32]);
+    let hash = epochs.entries[1].hash(&id, heads[5].seq, &heads[4].hash);
+    epochs.entries[1].signature = author.device.sign("entry", &hash.0);
+    take("two epochs", epochs.encode());
+
+    let mut refused = Vec::new();
+    let mut refuse = |name: &str, range: Vec<u8>, device: PublicKey| {
+        assert!(range_refused(&range, &device), "the range {name} is taken");
+        refused.push(json!({"name": name, "range": x(range), "device": x(device.0)}));
+    };
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut Range));
+    let changes: [Change<'_>; 14] = [
+        ("a bad last signature", &|range| range.entries[2].signature.0[0] ^= 1),
+        ("the signature of another entry", &|range| range.entries[2].signature = range.entries[1].signature),
+        ("no signature", &|range| range.entries[2].signature = Signature([0; 64])),
+        ("a changed box", &|range| {
+            let Section::Box(sealed) = &mut range.entries[0].sections[0] else { unreachable!() };
+            sealed[30] ^= 1;
+        }),
+        ("an entry left out", &|range| drop(range.entries.remove(1))),
+        ("entries in another order", &|range| range.entries.swap(0, 1)),
+        ("another epoch", &|range| range.entries[1].epoch = EpochId([7; 32])),
+        ("another head", &|range| range.entries[1].head = Some(Hash([7; 32]))),
+        ("sections in another order", &|range| range.entries[2].sections.swap(0, 1)),
+        ("another author", &|range| range.author = AuthorId([7; 32])),
+        ("another link", &|range| range.after.hash = Hash([7; 32])),
+        ("another seq", &|range| (range.after.seq, range.start) = (2, None)),
+        ("no start", &|range| range.start = None),
+        ("no entries", &|range| range.entries.clear()),
+    ];
+    for (name, change) in changes {
+        let mut range = run(0, 3);
+        change(&mut range);
+        refuse(name, range.encode(), device);
+    }
+    refuse("of another device", run(0, 3).encode(), secret(2).keys().signing.public());
+    refuse("bytes after it", [run(0, 3).encode(), vec![0]].concat(), device);
+    let mut late = run(1, 3);
+    late.start = Some(author.start.encode().to_vec());
+    refuse("a start where none belongs", late.encode(), device);
+    let random = &mut SeededRandom::new(7);
+    let other = Start::make(random, &author.device, author.start.stream(), author.start.owner(), author.start.author());
+    let mut of_other = run(0, 3);
+    of_other.start = Some(other.encode().to_vec());
+    refuse("the start of another author log", of_other.encode(), device);
+    // Signed by the device, and yet not of the form.
+    let mut signed = |name: &str, sections: Vec<Section>| {
+        let mut entry = Entry { epoch: author.epoch, head: None, sections, signature: Signature([0; 64]) };
+        entry.signature = author.device.sign("entry", &entry.hash(&id, 3, &heads[1].hash).0);
+        refuse(name, Range { start: None, author: id, after: heads[1], entries: vec![entry] }.encode(), device);
+    };
+    signed("no sections", Vec::new());
+    signed("257 sections", vec![Section::Erased(Hash([1; 32])); 257]);
+    signed("a box of 43 bytes", vec![Section::Box(vec![1; 43])]);
+    // A first entry that names no epoch.
+    let one = author.entries[1].entry();
+    let stored: Stored = (None, one.head, one.sections.clone(), one.signature);
+    let bare = encode(&(None::<ByteBuf>, id, 3u64, heads[1].hash, vec![stored]));
+    refuse("a first entry without an epoch", bare, device);
+    json!({"good": good, "refused": refused})
+}
+
+/// Whether a receiver that did not know the author log refuses the range.
+fn range_refused(bytes: &[u8], device: &PublicKey) -> bool {
+    let taken = || {
+        let range = Range::decode(bytes).ok()?;
+        let start = range.start().ok()?;
+        range.verify(device).ok().filter(|_| start.is_none_or(|start| start.device() == *device))
+    };
+    taken().is_none()
+}
+
+#[test]
+fn range() {
+    check("range", make_range_vector());
+    let v = committed("range");
+    for one in list(&v["good"]) {
+        let range = Range::decode(&un(&one["range"])).unwrap();
+        assert!(range.start().unwrap().is_none_or(|start| start.id() == range.author));
+        let head = range.clone().verify(&PublicKey(un_n(&one["device"]))).unwrap().head();
+        assert_eq!((head.seq, head.hash.to_string()), (one["heads"]["seq"].as_u64().unwrap(), text(&one["heads"]["hash"]).to_owned()));
+        assert_eq!(x(range.encode()), text(&one["range"]));
+    }
+    for one in list(&v["refused"]) {
+        assert!(range_refused(&un(&one["range"]), &PublicKey(un_n(&one["device"]))), "{} is taken", one["name"]);
+    }
+}
+
+// What replicas say of themselves
+
+#[test]
+fn have() {
+    let random = &mut SeededRandom::new(8);
+    let (one, two) = (AuthorId(bytes(random)), AuthorId(bytes(random)));
+    let hashes: [Hash; 6] = std::array::from_fn(|_| Hash(bytes(random)));
+    let item = |author, base, seq, at: usize| Item(author, base, seq, hashes[at]);
+    let cases = [
+        (None, vec![], vec![]),
+        (Some(hashes[0]), vec![], vec![item(one, 0, 2, 1)]),
+        (
+            Some(hashes[0]),
+            vec![hashes[5], hashes[4], hashes[3]],
+            vec![item(two, 0, 300, 1), item(one, 0, 70_000, 2), item(one, 5, 9, 3), item(one, 7, 9, 4)],
+        ),
+    ];
+    let cases: Vec<_> = cases
+        .into_iter()
+        .map(|(last, pending, items): (Option<Hash>, Vec<Hash>, Vec<Item>)| {
+            let listed: Vec<_> = items.iter().map(|item| json!([x(item.0.0), item.1, item.2, x(item.3.0)])).collect();
+            json!({
+                "items": listed, "last_commit": last.map(|last| x(last.0)),
+                "pending": pending.iter().map(|id| x(id.0)).collect::<Vec<_>>(), "digest": x(digest(last, &pending, &items).0),
+            })
+        })
+        .collect();
+    check("have", json!({ "cases": cases }));
+}
+
+#[test]
+fn receipt() {
+    let random = &mut SeededRandom::new(9);
+    let position = Position { seq: 1_234, hash: Hash(bytes(random)) };
+    let peer = secret(3).keys().signing;
+    let made = Receipt::make(&peer, StoreId(bytes(random)), AuthorId(bytes(random)), position, BEGAN + 5);
+    let fields = json!({
+        "store": x(made.store.0), "author": x(made.author.0), "seq": position.seq, "hash": x(position.hash.0), "time": made.time,
+    });
+    check("receipt", json!({"receipt": x(made.encode()), "peer_signing_public": x(peer.public().0), "fields": fields}));
+    let v = committed("receipt");
+    let read = Receipt::decode(&un(&v["receipt"])).unwrap();
+    assert_eq!(read.peer.to_string(), text(&v["peer_signing_public"]));
+    assert_eq!((read.position.seq, read.time), (v["fields"]["seq"].as_u64().unwrap(), v["fields"]["time"].as_u64().unwrap()));
+    assert_eq!((x(read.store.0), x(read.author.0)), (text(&v["fields"]["store"]).to_owned(), text(&v["fields"]["author"]).to_owned()));
+}
+
+// Linking
+
+fn code(core: &[u8]) -> String {
+    let check = hash("ticket", &[core]);
+    let code = data_encoding::BASE32_NOPAD.encode(&[core, &check.0[..4]].concat());
+    format!("rhizome:{}", code.to_ascii_lowercase())
+}
+
+#[test]
+fn ticket() {
+    let random = &mut SeededRandom::new(10);
+    let endpoint = Keys::of(&secret(1).keys()).2;
+    let secret: [u8; 16] = bytes(random);
+    let cases = [
+        (LinkRole::Member, vec!["192.0.2.7:50000".to_owned(), "[2001:db8::7]:50000".to_owned()], 1_760_000_300),
+        (LinkRole::NewDevice, vec![], 0),
+        (LinkRole::CloudPeer, vec!["cloud.example:7777".to_owned(), "https://relay.example/".to_owned()], u64::MAX),
+    ];
+    let good: Vec<_> = cases
+        .into_iter()
+        .map(|(role, addresses, expires)| {
+            let ticket = Ticket { role, endpoint, addresses, secret, expires };
+            json!({
+                "ticket": ticket.to_string(), "role": role.byte(), "endpoint": x(endpoint.0), "addresses": ticket.addresses,
+                "secret": x(secret), "expiry": expires,
+            })
+        })
+        .collect();
+    let whole = text(&good[0]["ticket"]).to_owned();
+    let of = |version: u8, role: u8, secret: &[u8]| {
+        code(&encode(&(version, role, endpoint, Vec::<String>::new(), serde_bytes::Bytes::new(secret), 9u64)))
+    };
+    let refused = [
+        String::new(),
+        "rhizome:".to_owned(),
+        whole.trim_start_matches("rhizome:").to_owned(),
+        whole.replace("rhizome:", "https:"),
+        whole[..whole.len() - 1].to_owned(),
+        format!("{whole}="),
+        format!("{whole}a"),
+        whole.replacen(":a", ":b", 1).replacen(":q", ":r", 1),
+        format!("{}1", &whole[..whole.len() - 1]),
+        of(2, 0, &secret),
+        of(1, 3, &secret),
+        of(1, 0, &secret[1..]),
+        code(&[encode(&(1u8, 0u8)), vec![0]].concat()),
+    ];
+    check("ticket", json!({"good": good, "refused": refused}));
+    let v = committed("ticket");
+    for one in list(&v["good"]) {
+        let read = Ticket::parse(text(&one["ticket"])).unwrap();
+        assert_eq!(read.to_string(), text(&one["ticket"]));
+        assert_eq!((x(read.secret), read.expires), (text(&one["secret"]).to_owned(), one["expiry"].as_u64().unwrap()));
+        assert_eq!((read.role.byte(), read.endpoint.to_string()), (one["role"].as_u64().unwrap() as u8, text(&one["endpoint"]).to_owned()));
+        let typed = format!(" {}\n", text(&one["ticket"]).to_ascii_uppercase());
+        assert!(Ticket::parse(&typed).unwrap() == read, "as a person may type it");
+    }
+    for one in list(&v["refused"]) {
+        assert!(Ticket::parse(text(one)).is_err(), "{one} is taken");
+    }
+}
+
+#[test]
+fn link() {
+    let random = &mut SeededRandom::new(11);
+    let ticket_secret: [u8; 16] = bytes(random);
+    let (nonce_d, nonce_s): ([u8; 32], [u8; 32]) = (bytes(random), bytes(random));
+    let (keys_d, keys_s) = (Keys::of(&secret(2).keys()), Keys::of(&secret(1).keys()));
+    let role = LinkRole::NewDevice;
+    let proof = LinkProof::make(&ticket_secret, role, &keys_d, &nonce_d);
+    let number = short_number(&ticket_secret, &proof.commitment, (&nonce_d, &keys_d), (&nonce_s, &keys_s));
+    let keys = |keys: &Keys| [x(keys.0.0), x(keys.1.0), x(keys.2.0)];
+    check(
+        "link",
+        json!({
+            "secret": x(ticket_secret), "nonce_d": x(nonce_d), "nonce_s": x(nonce_s), "keys_d": keys(&keys_d),
+            "keys_s": keys(&keys_s), "role_d": role.byte(), "commitment": x(proof.commitment.0), "proof": x(proof.proof.0),
+            "number": number,
+        }),
+    );
+    let v = committed("link");
+    let read = LinkProof { commitment: Hash(un_n(&v["commitment"])), proof: Hash(un_n(&v["proof"])) };
+    assert!(read.proves(&un_n(&v["secret"]), role, &keys_d) && read.reveals(&un_n(&v["nonce_d"])));
+}
+
+// Frames
+
+/// What stands in one whole frame, as `net` reads it from a stream.
+fn unframe(frame: &[u8]) -> Option<Message> {
+    let (length, rest) = frame.split_first_chunk::<4>()?;
+    let length = u32::from_be_bytes(*length) as usize;
+    (length > 0 && length <= MAX_FRAME && rest.len() == length).then(|| Message::decode(rest).ok())?
+}
+
+fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    [&(body.len() as u32 + 1).to_be_bytes()[..], &[kind], body].concat()
+}
+
+fn make_frames() -> Value {
+    let random = &mut SeededRandom::new(12);
+    let made = make_identity();
+    let author = make_author();
+    let range = Range {
+        start: Some(author.start.encode().to_vec()),
+        author: author.start.id(),
+        after: Position::start(&author.start.id()),
+        entries: author.entries.iter().map(|entry| entry.entry().clone()).collect(),
+    };
+    let identity = made.chain.state.identity();
+    let pending: Vec<Vec<u8>> = made.pending.iter().map(Operation::encode).collect();
+    let commits = made.chain.log[..2].iter().map(|(commit, operation)| (commit.encode().to_vec(), operation.encode()));
+    let [hash_a, hash_b, hash_c]: [Hash; 3] = std::array::from_fn(|_| Hash(bytes(random)));
+    let store = StoreId(bytes(random));
+    let at = author.entries[0].position();
+    let receipts: Vec<Vec<u8>> =
+        [author.entries[0].position(), author.entries[4].position()]
+            .map(|at| Receipt::make(&made.devices[2].signing, store, range.author, at, BEGAN).encode().to_vec())
+            .to_vec();
+    let keys = Keys::of(&made.devices[1]);
+    let agrees = consent(&made.devices[1].signing, &identity, &keys, false);
+    let (role, author) = (1, range.author);
+    let items = vec![Item(author, 0, at.seq, at.hash), Item(author, 2, 70_000, hash_a)];
+    let hello = |proofs| Message::Hello { identity, digest: hash_a, store, proofs };
+    let text = |text: &str| text.to_owned();
+    let messages = [
+        hello(vec![]),
+        hello(pending.clone()),
+        Message::State { count: 0, head: None, pending: vec![], items: vec![], more: false },
+        Message::State { count: 19, head: Some(hash_b), pending: vec![hash_a, hash_c], items, more: true },
+        Message::Operations(pending),
+        Message::Commits(commits.collect()),
+        Message::Range(Box::new(range)),
+        Message::Receipts(receipts.clone()),
+        Message::Refused { author: Some(author), reason: RefuseReason::QuotaBytes, limit: 1 << 40 },
+        Message::Refused { author: None, reason: RefuseReason::Rate, limit: 0 },
+        Message::Locate { author, points: vec![(at.seq, at.hash), (1, Hash(author.0))] },
+        Message::Synced(300),
+        Message::Bye(ByeReason::ShuttingDown),
+        Message::Loss(receipts),
+        Message::LinkBegin { role, keys, commitment: hash_a, proof: hash_b },
+        Message::LinkReply { role, keys, nonce: hash_c },
+        Message::LinkReveal(hash_a),
+        Message::LinkOffer(identity),
+        Message::LinkConsent { consent: agrees, name: text("Zoë’s tablet"), services: vec![] },
+        Message::LinkConsent { consent: agrees, name: text("cloud"), services: vec![text("cloud.example:7777")] },
+        Message::LinkWelcome(hash_b),
+        Message::LinkRefused(text("declined")),
+        Message::LinkDone,
+    ];
+    let frames: Vec<_> = messages
+        .iter()
+        .map(|message| {
+            let frame = message.to_frame();
+            assert_eq!(unframe(&frame).as_ref(), Some(message));
+            json!({"kind": message.kind(), "frame": x(&frame), "body": x(&frame[5..])})
+        })
+        .collect();
+    let empty: [u8; 0] = [];
+    let words = |word: &str| encode(&(word,));
+    let refused = [
+        vec![],
+        vec![0, 0, 0, 0],
+        vec![0, 0, 0, 2, 8],
+        frame(8, &[]),
+        frame(8, &encode(&empty)),
+        frame(8, &[encode(&(3u64,)), vec![0]].concat()),
+        // 3 in two bytes; an indefinite list; a map.
+        frame(8, &[0x81, 0x18, 3]),
+        frame(8, &[0x9f, 3, 0xff]),
+        frame(8, &[0xa0]),
+        frame(8, &encode(&(3u64, 3u64))),
+        frame(8, &encode(&(-1i64,))),
+        frame(11, &encode(&empty)),
+        frame(31, &encode(&empty)),
+        frame(40, &encode(&empty)),
+        frame(255, &encode(&empty)),
+        frame(39, &encode(&(1u64,))),
+        frame(9, &words("because")),
+        frame(6, &encode(&(None::<Hash>, "because", 0u64))),
+        frame(34, &encode(&(serde_bytes::Bytes::new(&[1; 31]),))),
+        frame(0, &encode(&(2u64, 0u64, identity, hash_a, store, empty))),
+        [&(MAX_FRAME as u32 + 1).to_be_bytes()[..], &[2]].concat(),
+    ];
+    for one in &refused {
+        assert_eq!(unframe(one), None, "{}", x(one));
+    }
+    json!({"frames": frames, "refused": refused.map(x)})
+}
+
+#[test]
+fn frames() {
+    check("frames", make_frames());
+    let v = committed("frames");
+    let mut kinds = Vec::new();
+    for one in list(&v["frames"]) {
+        let message = unframe(&un(&one["frame"])).expect("the frame decodes");
+        assert_eq!((u64::from(message.kind()), x(message.to_frame())), (one["kind"].as_u64().unwrap(), text(&one["frame"]).to_owned()));
+        kinds.push(message.kind());
+    }
+    kinds.dedup();
+    assert_eq!(kinds, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 32, 33, 34, 35, 36, 37, 38, 39], "a frame of every kind");
+    for one in list(&v["refused"]) {
+        assert_eq!(unframe(&un(one)), None, "{one} is taken");
+    }
+}
