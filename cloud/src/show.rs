@@ -43,7 +43,9 @@ impl Screen {
             "version": status.version,
         });
         let relay = match relay {
-            Relay::None => "none: phones reach this peer at the addresses above, or not at all".to_owned(),
+            Relay::None => {
+                "none: phones elsewhere find this peer only by a name or address given with --announce".to_owned()
+            }
             Relay::Own(url) => format!("{url}\n{:16}{}", "", relay_sees()),
             Relay::Public => format!(
                 "the public relays of iroh's makers, n0 (now {})\n{:16}{}",
@@ -61,7 +63,7 @@ impl Screen {
             "rhizome-cloud {}\n\
              data            {data}\n\
              listens on      {}\n\
-             codes name      {}\n\
+             found at        {}\n\
              relay           {relay}\n\
              It contacts nobody else, and only answers.",
             status.version,
@@ -112,7 +114,7 @@ impl Screen {
         }];
         if status.running {
             lines.push(format!("listens on       {}", status.listening.join(", ")));
-            lines.push(format!("codes name       {}", status.announced.join(", ")));
+            lines.push(format!("found at         {}", status.announced.join(", ")));
             lines.push(format!(
                 "relay            {}",
                 status.relay.as_deref().unwrap_or("none")
@@ -121,7 +123,7 @@ impl Screen {
         }
         lines.push(format!("identities       {}", status.identities));
         lines.push(format!("entries          {}", status.entries));
-        lines.push(format!("sealed bytes     {}", bytes(status.bytes)));
+        lines.push(format!("sealed           {}", bytes(status.bytes)));
         lines.push(format!("store            {}", status.store));
         self.show(&json, &lines.join("\n"));
     }

@@ -1,6 +1,7 @@
 //! A cloud peer in this process, pods that link and sync with it, on loopback.
 
 use std::{
+    future::Future,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -181,7 +182,6 @@ async fn what_a_quota_refused_is_taken_once_there_is_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_pod_needs_no_restart_when_there_is_room_again() {
-    let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
     let dir = tempfile::tempdir().unwrap();
     let peer = Peer::start(PeerOptions {
         quota: Quota {
@@ -396,4 +396,150 @@ async fn more_connections_than_allowed_are_told_so() {
     let error = report.peers[0].result.as_ref().unwrap_err().to_string();
     assert!(error.contains("busy"), "{error}");
     peer.stop().await;
+}
+
+fn port(status: &rhizome_cloud::StatusReport) -> u16 {
+    status.listening[0].rsplit_once(':').unwrap().1.parse().unwrap()
+}
+
+async fn join(dir: &Path, by: &Pod, name: &str) -> Pod {
+    let invite = by.invite(MINUTE, yes()).await.unwrap();
+    let code = invite.ticket.to_string();
+    let joined = Pod::join(dir.join(name), pod_options(dir, name), name, &code, yes())
+        .await
+        .unwrap();
+    invite.finished().await.unwrap();
+    joined
+}
+
+/// Waits until `done`, ten seconds at the most.
+async fn until<F: Future<Output = bool>>(what: &str, done: impl Fn() -> F) {
+    for _ in 0..200 {
+        if done().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_added_while_the_peer_was_away_syncs_before_the_one_that_added_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let peer = start(dir.path()).await;
+    let port = port(&peer.status().await.unwrap());
+    let phone = pod(dir.path(), "phone").await;
+    link(&phone, &peer).await;
+    peer.stop().await;
+    let tablet = join(dir.path(), &phone, "tablet").await;
+    phone.suspend().await.unwrap();
+    let written = write(&tablet, "at once").await;
+    assert_eq!(tablet.status().await.unwrap().pending, 1);
+
+    let peer = Peer::start(peer_options(dir.path(), port)).await.unwrap();
+    assert!(matches!(sync(&tablet).await, SyncState::UpToDate { .. }));
+    assert_eq!(tablet.status().await.unwrap().pending, 0);
+    assert_eq!(only_here(&tablet).await, 0);
+    phone.resume().await.unwrap();
+    sync(&phone).await;
+    assert!(phone.get(written.document).await.unwrap().is_some());
+    peer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_devices_see_each_other_at_once_and_again_after_the_peer_was_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let peer = start(dir.path()).await;
+    let port = port(&peer.status().await.unwrap());
+    let phone = pod(dir.path(), "phone").await;
+    link(&phone, &peer).await;
+    let tablet = join(dir.path(), &phone, "tablet").await;
+    let (live_phone, live_tablet) = (phone.go_live().await.unwrap(), tablet.go_live().await.unwrap());
+    for text in ["one", "two", "three"] {
+        let (from, to) = if text == "two" {
+            (&tablet, &phone)
+        } else {
+            (&phone, &tablet)
+        };
+        let written = write(from, text).await;
+        until("a live write arrives", async || {
+            to.get(written.document).await.unwrap().is_some()
+        })
+        .await;
+    }
+    assert_eq!(peer.status().await.unwrap().connections, 2);
+    peer.stop().await;
+    let written = write(&phone, "alone").await;
+    let peer = Peer::start(peer_options(dir.path(), port)).await.unwrap();
+    until("live again", async || {
+        tablet.get(written.document).await.unwrap().is_some()
+    })
+    .await;
+    until("held", async || only_here(&phone).await == 0).await;
+    live_phone.stop().await;
+    live_tablet.stop().await;
+    peer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_cloud_peer_holds_everything_too() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, second) = (start(dir.path()).await, start(other.path()).await);
+    let phone = pod(dir.path(), "phone").await;
+    link(&phone, &first).await;
+    write(&phone, "one").await;
+    // The first peer orders; until it is met the second is tentative.
+    assert!(!link(&phone, &second).await.ordered);
+    sync(&phone).await;
+    assert!(matches!(sync(&phone).await, SyncState::UpToDate { .. }));
+    for peer in [&first, &second] {
+        assert_eq!(peer.identities().await.unwrap()[0].entries, 1);
+        assert_eq!(peer.identities().await.unwrap()[0].peers, 2);
+    }
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_stops_at_once_though_a_link_waits_for_a_person() {
+    let dir = tempfile::tempdir().unwrap();
+    let peer = start(dir.path()).await;
+    let phone = pod(dir.path(), "phone").await;
+    let never: Confirm = Arc::new(|_| Box::pin(std::future::pending()));
+    let code = peer.code(MINUTE).to_string();
+    let linking = {
+        let phone = phone.clone();
+        tokio::spawn(async move { phone.link(&code, never).await })
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = std::time::Instant::now();
+    peer.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    linking.abort();
+    // A link that was broken off leaves a peer that can be linked.
+    let peer = start(dir.path()).await;
+    link(&phone, &peer).await;
+    peer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_was_written_can_be_read_in_the_peers_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let peer = start(dir.path()).await;
+    let phone = pod(dir.path(), "phone-canary-name").await;
+    link(&phone, &peer).await;
+    write(&phone, "canary in a coal mine").await;
+    sync(&phone).await;
+    let files = |dir: &Path| -> Vec<u8> {
+        let read = |file: std::io::Result<std::fs::DirEntry>| std::fs::read(file.unwrap().path()).unwrap_or_default();
+        std::fs::read_dir(dir).unwrap().flat_map(read).collect()
+    };
+    let running = files(&dir.path().join("cloud"));
+    peer.stop().await;
+    let rest = files(&dir.path().join("cloud"));
+    for bytes in [running, rest] {
+        assert!(bytes.len() > 4096);
+        assert!(!bytes.windows(6).any(|window| window == b"canary"));
+        assert!(!bytes.windows(7).any(|window| window == b"journal"));
+    }
 }

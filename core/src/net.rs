@@ -36,7 +36,7 @@ pub enum NetError {
         why: String,
     },
     /// Nobody answered in time.
-    #[error("no answer within {} s: it is switched off, or cannot be reached from this network", .0.as_secs())]
+    #[error("no answer within {} s: it is switched off, or cannot be reached from this network", .0.as_secs_f64().ceil())]
     Unreachable(Duration),
     /// The connection failed.
     #[error("the connection failed: {0}")]

@@ -1057,3 +1057,11 @@ fn frames() {
         assert_eq!(unframe(&un(one)), None, "{one} is taken");
     }
 }
+
+/// The tables of `log.db` stand in `docs/formats.md` as they are made.
+#[test]
+fn the_page_gives_the_schema() {
+    let schema = include_str!("../src/store/migrations/0001.sql");
+    let (_, schema) = schema.split_once('\n').unwrap();
+    assert!(include_str!("../../docs/formats.md").contains(&format!("```sql\n{schema}```")));
+}

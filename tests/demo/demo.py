@@ -188,7 +188,7 @@ class Device:
     def sync(self):
         report = self.run("sync", "--deadline", "30")
         peer = report["peers"][0]
-        must(peer["outcome"] in ("done", "remote(done)"), "%s: the sync ended as %s" % (self.name, json.dumps(peer)))
+        must(peer["outcome"] == "done", "%s: the sync ended as %s" % (self.name, json.dumps(peer)))
         return report
 
 
@@ -242,7 +242,7 @@ class Teller:
 
     def done(self):
         if self.title and self.quiet:
-            print("ok  %-66s %8s" % (self.title, duration(time.monotonic() - self.began)), flush=True)
+            print("ok  %-80s %8s" % (self.title, duration(time.monotonic() - self.began)), flush=True)
         self.title = None
 
     def say(self, text=""):
@@ -256,9 +256,9 @@ class Teller:
     def synced(self, what, report):
         peer = report["peers"][0]
         self.measured(what, report["millis"] / 1000, report)
-        self.say("%s: %d sent, %d received, %s out, %s in, %d round trips, %s" % (
+        self.say("%s: %d sent, %d received; %s out, %s in, %d round trip%s, %s" % (
             what, peer["sent"], peer["received"], size(peer["bytes_sent"]), size(peer["bytes_received"]),
-            peer["round_trips"], duration(report["millis"] / 1000)))
+            peer["round_trips"], "" if peer["round_trips"] == 1 else "s", duration(report["millis"] / 1000)))
 
     def table(self):
         if self.quiet:
@@ -315,13 +315,14 @@ def open_log(folder):
     return database
 
 
-def what_it_sees(folder):
-    """Lines that say all there is to see of the newest entry and of the identity."""
+def what_it_sees(folder, device):
+    """Lines that say all there is to see of the first entry that `device` wrote, and of the identity."""
     database = open_log(folder)
     try:
         entry = database.execute(
             "SELECT a.author, a.device, a.stream, e.seq, e.hash, e.sections, e.signature, s.* FROM entries e"
-            " JOIN authors a ON a.id = e.author JOIN streams s ON s.id = a.stream ORDER BY e.author, e.seq DESC LIMIT 1").fetchone()
+            " JOIN authors a ON a.id = e.author JOIN streams s ON s.id = a.stream WHERE a.device = ? ORDER BY e.seq LIMIT 1",
+            (device,)).fetchone()
         stream = next(value for value in tuple(entry)[7:] if isinstance(value, bytes) and len(value) == 32)
         sections = cbor(entry["sections"])[0]
         boxes = [box for box in sections if isinstance(box, bytes)]
@@ -467,7 +468,7 @@ class Demo:
         tell.step("The cloud peer is back, and the phone is woken in the background for one sync")
         self.cloud.start()
         report = phone.sync()
-        tell.synced("phone", report)
+        tell.synced("phone: one sync in the background", report)
         must(report["state"]["state"] == "up-to-date", "the phone is up to date: %s" % json.dumps(report["state"]))
         held = phone.show(self.written[0]["id"])
         must(any(holder["cloud"] for holder in held["held_by"]), "the cloud peer gave its word for the entry")
@@ -476,12 +477,12 @@ class Demo:
 
         tell.step("The tablet wakes, syncs, and has them")
         report = tablet.sync()
-        tell.synced("tablet", report)
+        tell.synced("tablet: wakes and syncs", report)
         must(tablet.entries() == self.written, "the tablet has what the phone wrote")
         for entry in self.written[:20]:
             must(tablet.show(entry["id"])["text"] == phone.show(entry["id"])["text"], "the texts are the same")
         report = tablet.sync()
-        tell.synced("tablet, nothing new", report)
+        tell.synced("tablet: again, nothing new", report)
         must(report["peers"][0]["received"] == 0, "nothing is sent twice")
         tell.say("All %d, the same to the letter." % len(self.written))
 
@@ -495,8 +496,8 @@ class Demo:
             device.run("edit", entry, "--append", line)
         must(phone.show(entry)["text"] != tablet.show(entry)["text"], "they differ while apart")
         self.cloud.start()
-        for device in (phone, tablet, phone):
-            tell.synced(device.name, device.sync())
+        for device, what in ((phone, "brings its edit"), (tablet, "brings its own, takes the other"), (phone, "takes the other")):
+            tell.synced("%s: %s" % (device.name, what), device.sync())
         texts = [device.show(entry)["text"] for device in (phone, tablet)]
         must(texts[0] == texts[1], "both read the same")
         must(all(line in texts[0] for line in lines.values()), "both edits are in it")
@@ -533,10 +534,10 @@ class Demo:
         must(not missing, "acknowledged and lost: %s" % missing)
         verified = phone.run("verify")
         must(verified["ok"], "every chain verifies")
-        tell.say("%d were acknowledged before it died; all of them are there. %d entries, every chain and signature holds." %
-                 (acknowledged, verified["entries"]))
-        tell.synced("phone", phone.sync())
-        tell.synced("tablet", tablet.sync())
+        tell.say("%d were acknowledged before it died, and all of them are there." % acknowledged)
+        tell.say("Every chain and signature of its %d log entries holds." % verified["entries"])
+        tell.synced("phone: after it was killed", phone.sync())
+        tell.synced("tablet: takes the burst", tablet.sync())
         found = {entry["title"] for entry in tablet.entries()}
         must(all("burst %d" % number in found for number in range(1, acknowledged + 1)), "the tablet has them too")
         must(phone.entries() == tablet.entries(), "both list the same")
@@ -550,8 +551,12 @@ class Demo:
         tell, phone = self.teller, self.phone
         tell.step("What the cloud peer can see of an entry")
         self.cloud.stop()
-        for line in what_it_sees(self.cloud.data):
+        me = next(peer["key"] for peer in phone.run("status")["peers"] if peer["this"])
+        for line in what_it_sees(self.cloud.data, bytes.fromhex(me)):
             tell.say(line)
+        if not self.options.entries:
+            date, title, text = ENTRIES[0]
+            tell.say("On the phone the same entry reads: %s, %s. %s" % (date[:10], title, text))
         shown = [phone.show(entry["id"]) for entry in self.written[:50]]
         needles = [line.encode() for entry in shown for line in entry["text"].split("\n") + [entry["title"] or ""] if len(line) >= 8]
         must(needles, "there is a text to look for")

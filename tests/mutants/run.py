@@ -21,13 +21,11 @@ CLOUD = ["-p", "rhizome-cloud"]
 MUTATIONS = {
     "acknowledge before commit": (
         "core/src/store/writer.rs",
-        """        conn.execute_batch("COMMIT").map_err(|error| StoreError::of("log.db", &error))
-    });""",
+        """        let committed = begun.and_then(|()| {""",
         """        for answer in answers.drain(..) {
             answer(Ok(()));
         }
-        conn.execute_batch("COMMIT").map_err(|error| StoreError::of("log.db", &error))
-    });""",
+        let committed = begun.and_then(|()| {""",
         CORE + ["--lib", "store::"],
     ),
     "synchronous off": (

@@ -88,14 +88,12 @@ impl Documents {
         let mut folded = Folded::default();
         self.fold_waiting(ring, &mut folded)?;
         let heads = self.log.read(|read| read.heads(&self.identity))?;
+        let cursors = self.views.with(|views| views.cursors())?;
         for (author, branches) in heads {
             for branch in branches {
                 // Nothing of a log is folded twice for its branches: each begins where it parted.
                 let first = branch.base.max(1);
-                let mut cursor = self
-                    .views
-                    .with(|views| views.cursor(&author, branch.branch))?
-                    .unwrap_or(first);
+                let mut cursor = cursors.get(&(author, branch.branch)).copied().unwrap_or(first);
                 while cursor < branch.head.seq {
                     let batch = self
                         .log

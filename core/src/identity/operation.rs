@@ -353,6 +353,7 @@ pub(super) fn consents(identity: &IdentityId, keys: &Keys, peer: bool, consent: 
         .is_ok()
 }
 
+#[derive(Clone, Copy)]
 /// What a member needs to propose: where the identity stands and the key that seals for its members.
 pub struct Proposer<'a> {
     /// The identity.

@@ -182,7 +182,7 @@ async fn steps(
                 }
             }
             _ = retry.tick(), if mode == Mode::Live => {
-                step(session, replica, |session, replica| session.retry_refused(replica)).await?;
+                session.lock().unwrap_or_else(PoisonError::into_inner).retry_refused();
                 idle = false;
             }
             event = frames.receive_or_room(backlog < BACKLOG, !idle) => match event? {

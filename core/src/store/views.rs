@@ -2,6 +2,7 @@
 //! does not open, the file is dropped and folded again.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -266,16 +267,15 @@ impl ViewsWrite<'_> {
         rows.collect::<Result<_, _>>().map_err(|error| of(&error))
     }
 
-    /// Up to which entry of a branch everything is folded.
-    pub fn cursor(&self, author: &AuthorId, branch: u32) -> Result<Option<u64>, StoreError> {
-        let mut statement = self.statement("SELECT seq FROM cursors WHERE author = ?1 AND branch = ?2")?;
-        let seq = statement
-            .query_row((author.0, branch), |row| row.get::<_, i64>(0))
-            .optional();
-        Ok(seq.map_err(|error| of(&error))?.map(uint))
+    /// Up to which entry of each branch everything is folded.
+    pub fn cursors(&self) -> Result<BTreeMap<(AuthorId, u32), u64>, StoreError> {
+        let rows = self.rows("SELECT author, branch, seq FROM cursors", [], |row| {
+            Ok(((AuthorId(bytes(row, 0)?), row.get(1)?), uint(row.get(2)?)))
+        })?;
+        Ok(rows.into_iter().collect())
     }
 
-    /// Moves that cursor.
+    /// Moves the cursor of a branch.
     pub fn set_cursor(&self, author: &AuthorId, branch: u32, seq: u64) -> Result<(), StoreError> {
         self.run(
             "REPLACE INTO cursors (author, branch, seq) VALUES (?1, ?2, ?3)",

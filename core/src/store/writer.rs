@@ -1,6 +1,7 @@
 //! One writer with group commit: jobs that wait together become durable together, with one flush of the disk.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Mutex,
         mpsc::{Receiver, Sender, channel},
@@ -103,26 +104,34 @@ impl Writer {
 
 fn run(conn: &Connection, queue: &Receiver<Job>) {
     while let Ok(first) = queue.recv() {
-        let group = std::iter::once(first).chain(queue.try_iter().take(GROUP - 1)).collect();
-        commit_group(conn, group);
+        commit_group(conn, std::iter::once(first).chain(queue.try_iter().take(GROUP - 1)).collect());
     }
 }
 
-/// Runs every job of the group in one transaction, and answers them after its commit.
+/// Runs the jobs in one transaction and answers them after its commit. Where SQLite ends the transaction by itself (a full disk), those
+/// that ran are told so, and the others get a transaction of their own.
 fn commit_group(conn: &Connection, group: Vec<Job>) {
-    let mut answers: Vec<Deliver> = Vec::with_capacity(group.len());
-    let committed = begin(conn).and_then(|()| {
+    let mut waiting = VecDeque::from(group);
+    while !waiting.is_empty() {
+        let mut answers: Vec<Deliver> = Vec::with_capacity(waiting.len());
+        let begun = begin(conn);
         let write = Write::new(conn);
-        answers.extend(group.into_iter().map(|job| job(&write)));
-        conn.execute_batch("COMMIT")
-            .map_err(|error| StoreError::of("log.db", &error))
-    });
-    if committed.is_err() && !conn.is_autocommit() {
-        // SQLite rolls back by itself on most errors; on the others we do.
-        let _ = conn.execute_batch("ROLLBACK");
-    }
-    for answer in answers {
-        answer(committed.clone());
+        while let Some(job) = waiting.pop_front() {
+            answers.push(job(&write));
+            if conn.is_autocommit() {
+                break;
+            }
+        }
+        let committed = begun.and_then(|()| {
+            conn.execute_batch("COMMIT").map_err(|error| StoreError::of("log.db", &error))
+        });
+        if !conn.is_autocommit() {
+            // SQLite rolls back by itself on most errors; on the others we do.
+            let _ = conn.execute_batch("ROLLBACK");
+        }
+        for answer in answers {
+            answer(committed.clone());
+        }
     }
 }
 

@@ -252,7 +252,11 @@ impl Session {
             ) => self.take_state((count, head, pending), items, more, replica),
             (Phase::State | Phase::Open, Message::Operations(list)) => self.take_operations(&list, replica),
             (Phase::State | Phase::Open, Message::Commits(list)) => {
-                replica.take_commits(&list)?;
+                match replica.take_commits(&list) {
+                    // The identity log stops here; entries do not wait for it.
+                    Err(ReplicaError::Identity(IdentityError::UpdateNeeded)) => return self.needs_update(),
+                    other => other?,
+                };
                 // They may let us commit what waited, and let authors in whose entries we were refused.
                 replica.commit_pending()?;
                 self.note_their_commits(&list);
@@ -265,7 +269,7 @@ impl Session {
                 self.outcome.refused.insert((reason, limit));
                 if let Some(author) = author {
                     self.blocked.insert(author);
-                    self.in_flight.retain(|(of, _, _)| *of != author);
+                    self.forget_in_flight(&author);
                 }
                 Ok(())
             }
@@ -427,20 +431,19 @@ impl Session {
     }
 
     /// Tries again what the other side refused, in a session that stays open.
-    pub fn retry_refused(&mut self, replica: &Replica) -> Result<(), SessionError> {
-        if self.phase != Phase::Open || self.blocked.is_empty() {
-            return Ok(());
+    pub fn retry_refused(&mut self) {
+        if self.phase == Phase::Open && !self.blocked.is_empty() {
+            self.outcome.refused.clear();
+            self.dirty.append(&mut self.blocked);
         }
-        self.outcome.refused.clear();
-        for author in std::mem::take(&mut self.blocked) {
-            let branches = replica.read(|read| read.branches(&author))?;
-            // What was sent and refused is not there after all: go back to what they said or confirmed.
-            if let Some(items) = self.theirs.get_mut(&author) {
-                items.retain(|item| branches.iter().all(|branch| branch.head != item.head()));
-            }
-            self.dirty.insert(author);
+    }
+
+    /// What was sent of an author log and not confirmed did not arrive where it belongs.
+    fn forget_in_flight(&mut self, author: &AuthorId) {
+        if let Some(items) = self.theirs.get_mut(author) {
+            items.retain(|item| !self.in_flight.iter().any(|(of, head, _)| of == author && *head == item.head()));
         }
-        Ok(())
+        self.in_flight.retain(|(of, _, _)| of != author);
     }
 
     /// The next message to send, if there is one now. To be called when the transport has room.
@@ -574,9 +577,18 @@ impl Session {
         Ok(None)
     }
 
+    fn needs_update(&mut self) -> Result<(), SessionError> {
+        self.outcome.refused.insert((RefuseReason::UpdateNeeded, 0));
+        self.say(Message::Refused { author: None, reason: RefuseReason::UpdateNeeded, limit: 0 });
+        Ok(())
+    }
+
     fn take_operations(&mut self, list: &[Vec<u8>], replica: &Replica) -> Result<(), SessionError> {
         for bytes in list {
-            let operation = Operation::decode(bytes).map_err(ReplicaError::from)?;
+            let operation = match Operation::decode(bytes) {
+                Err(IdentityError::UpdateNeeded) => return self.needs_update(),
+                other => other.map_err(ReplicaError::from)?,
+            };
             self.their_pending.insert(operation.id());
             match replica.take_operation(operation) {
                 Err(ReplicaError::Identity(IdentityError::TooLarge { .. })) => {
@@ -669,8 +681,12 @@ impl Session {
         if points.is_empty() || points.len() > 256 {
             return Err(SessionError::Protocol("1 to 256 points"));
         }
+        self.items_seen += 1;
+        if self.items_seen > MAX_ITEMS {
+            return Err(SessionError::Protocol("too many points"));
+        }
         // Whatever was on the way for this author did not join on.
-        self.in_flight.retain(|(of, _, _)| *of != author);
+        self.forget_in_flight(&author);
         let mut common = Position::start(&author);
         for (seq, hash) in points {
             let point = Position { seq: *seq, hash: *hash };

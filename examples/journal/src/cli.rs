@@ -188,7 +188,10 @@ impl Cli {
 
 /// clap says it in several lines; a person and a script want one, and what to do.
 fn in_one_line(error: &clap::Error) -> String {
-    let nothing = [ErrorKind::MissingSubcommand, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
+    let nothing = [
+        ErrorKind::MissingSubcommand,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+    ];
     if nothing.contains(&error.kind()) {
         return "say what to do: `journal --help` lists the commands".to_owned();
     }

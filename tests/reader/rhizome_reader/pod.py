@@ -25,6 +25,9 @@ class Store:
             self.db.row_factory = sqlite3.Row
             if self.db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
                 raise BadPod("log.db has another application id")
+            version = self.db.execute("PRAGMA user_version").fetchone()[0]
+            if version != 1:
+                raise BadPod("log.db has the schema %d" % version)
             if self.db.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
                 raise BadPod("log.db is damaged, says SQLite")
             self.meta = {row["key"]: row["value"] for row in self.db.execute("SELECT key, value FROM meta")}
@@ -151,8 +154,8 @@ class Verified:
         here = self.hashes.get((row["author"], row["branch"], receipt.seq))
         if here is not None and here != receipt.hash:
             raise BadChain("a receipt for an entry that is another here")
-        fold = self.tentative[start.owner]
-        if receipt.peer not in fold.peers and receipt.peer not in fold.devices:
+        fold = self.tentative.get(start.owner)
+        if fold is None or receipt.peer not in fold.peers and receipt.peer not in fold.devices:
             raise BadChain("a receipt by neither device nor peer of the identity")
         self.receipts += 1
 

@@ -76,15 +76,12 @@ class Log:
         return commit, operation
 
 
-SCHEMA = """
-CREATE TABLE meta(key, value); CREATE TABLE identities(id, identity, quota_bytes, quota_entries, used_bytes, used_entries);
-CREATE TABLE operations(identity, id, bytes, commit_index, proposer, own); CREATE TABLE commits(identity, idx, hash, bytes);
-CREATE TABLE streams(id, stream); CREATE TABLE epochs(id, epoch);
-CREATE TABLE authors(id, author, identity, stream, device, start, own); CREATE TABLE branches(author, branch, base, seq, hash, bytes);
-CREATE TABLE entries(author, branch, seq, hash, epoch, head, sections, signature);
-CREATE TABLE receipts(author, branch, peer, store, seq, hash, time, bytes);
-PRAGMA application_id = 0x72687a31;
-"""
+def schema():
+    """The tables as the page gives them."""
+    page = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "docs", "formats.md")
+    with open(page, encoding="utf-8") as file:
+        sql = file.read().split("```sql\n")[1].split("```")[0]
+    return sql + "PRAGMA application_id = 0x72687a31; PRAGMA user_version = 1;"
 
 
 def pod(folder):
@@ -92,9 +89,10 @@ def pod(folder):
     made = Log()
     made.commit(made.add_device())
     made.commit(made.add_peer())
+    made.commit(made.rows[-1][1])  # again, to no effect
     pending = made.operation(FIRST, {"Streams": {}})
     db = sqlite3.connect(os.path.join(folder, "log.db"))
-    db.executescript(SCHEMA)
+    db.executescript(schema())
     put = lambda table, *values: db.execute("INSERT INTO %s VALUES (%s)" % (table, ",".join("?" * len(values))), values)
     for key, value in (("store_id", bytes(16)), ("identity", made.identity), ("secret_check", H("secret check", FIRST.secret))):
         put("meta", key, value)
@@ -103,7 +101,7 @@ def pod(folder):
     put("epochs", 1, EPOCH)
     for n, (commit, operation) in enumerate(made.rows + [(None, pending)]):
         op = Operation(operation)
-        put("operations", 1, op.id, operation, n if commit else None, op.proposer, 1)
+        db.execute("REPLACE INTO operations VALUES (1, ?, ?, ?, ?)", (op.id, operation, n if commit else None, op.proposer))
         if commit:
             put("commits", 1, n, Commit(commit).hash, commit)
     link, at = None, []
@@ -115,8 +113,8 @@ def pod(folder):
         put("entries", 1, branch, seq, entry.hash, 1, None, encode(entry.sections), entry.signature)
         at.append(entry)
     put("authors", 1, author, 1, 1, FIRST.signing, start, 1)
-    put("branches", 1, 0, 0, 3, at[1].hash, 0)
-    put("branches", 1, 1, 2, 3, at[2].hash, 0)
+    put("branches", 1, 0, 0, 3, at[1].hash)
+    put("branches", 1, 1, 2, 3, at[2].hash)
     core = [1, PEER.signing, bytes(16), author, 3, at[1].hash, 5]
     put("receipts", 1, 0, PEER.signing, bytes(16), 3, at[1].hash, 5, encode([encode(core), sign(PEER.seed, "receipt", encode(core))]))
     db.commit()

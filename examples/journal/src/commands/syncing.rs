@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rhizome::{PeerReport, PeerStatus, Pod, Status, SyncState, store::AlarmKind};
+use rhizome::{PeerReport, PeerStatus, Pod, Status, SyncState, net::StopReason, store::AlarmKind, sync::ByeReason};
 use serde_json::{Value as Json, json};
 
 use crate::{
@@ -51,7 +51,7 @@ fn peer_json(peer: &PeerReport) -> Json {
     let mut json = json!({"name": peer.name, "key": peer.key.to_string()});
     let more = match &peer.result {
         Ok(report) => json!({
-            "outcome": format!("{:?}", report.reason).to_lowercase(), "sent": report.outcome.sent,
+            "outcome": outcome(report.reason), "sent": report.outcome.sent,
             "received": report.outcome.received, "to_send": report.outcome.to_send, "losses": report.outcome.losses,
             "round_trips": report.outcome.round_trips, "bytes_sent": report.bytes_sent,
             "bytes_received": report.bytes_received,
@@ -63,6 +63,17 @@ fn peer_json(peer: &PeerReport) -> Json {
         json.extend(more);
     }
     json
+}
+
+/// How a session ended, in a word.
+fn outcome(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Done | StopReason::Remote(ByeReason::Done) => "done",
+        StopReason::Deadline => "deadline",
+        StopReason::Budget => "budget",
+        StopReason::Stopped => "stopped",
+        StopReason::Remote(_) => "ended-by-peer",
+    }
 }
 
 fn peer_line(peer: &PeerReport) -> String {

@@ -1,0 +1,460 @@
+//! The journal as scripts and people run it: the program itself, in a folder of its own.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+struct Journal {
+    dir: TempDir,
+}
+
+impl Journal {
+    fn none() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn new() -> Self {
+        let journal = Self::none();
+        journal.json(&["init", "--name", "laptop"]);
+        journal
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_journal"));
+        command
+            .arg("--pod")
+            .arg(self.path("pod"))
+            .arg("--keys")
+            .arg(self.path("keys"))
+            .args(["--listen", "127.0.0.1:0"])
+            .args(words)
+            .env("TZ", "UTC")
+            .env_remove("EDITOR")
+            .env_remove("VISUAL")
+            .env_remove("RHIZOME_LOG")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    /// What a command that succeeds prints.
+    fn text(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, words: &[&str]) -> Value {
+        let text = self.text(&[&["--json"], words].concat());
+        assert_eq!(text.lines().count(), 1, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The error of a command that fails: its kind. One line for people, one JSON value for scripts.
+    fn fails(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(!output.status.success(), "{words:?}: {output:?}");
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(line.lines().count(), 1, "{words:?}: {line}");
+        assert!(line.starts_with("journal: "), "{line}");
+        let output = self.run(&[&["--json"], words].concat());
+        assert!(!output.status.success());
+        let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert!(!error["message"].as_str().unwrap().is_empty());
+        error["error"].as_str().unwrap().to_owned()
+    }
+
+    fn with_stdin(&self, words: &[&str], stdin: &str) -> Output {
+        let mut child = self.start_piped(words);
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    fn start_piped(&self, words: &[&str]) -> Child {
+        self.command(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn titles(&self) -> Vec<String> {
+        let list = self.json(&["list", "--all"]);
+        let titles = list["entries"].as_array().unwrap().iter();
+        titles
+            .map(|entry| entry["title"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+fn id(value: &Value) -> &str {
+    value["id"].as_str().unwrap()
+}
+
+#[test]
+fn a_new_pod_shows_its_words_once_and_keeps_its_secret_elsewhere() {
+    let journal = Journal::none();
+    let made = journal.json(&["init"]);
+    let words = made["words"].as_str().unwrap();
+    assert_eq!(words.split(' ').count(), 24);
+    assert!(made["did"].as_str().unwrap().starts_with("did:rhizome:"));
+    assert_eq!(journal.json(&["did"])["did"], made["did"]);
+    assert_eq!(fs::read_dir(journal.path("keys")).unwrap().count(), 1);
+    assert_eq!(journal.fails(&["init"]), "pod-exists");
+
+    fs::remove_dir_all(journal.path("keys")).unwrap();
+    assert_eq!(journal.fails(&["list"]), "needs-recovery");
+}
+
+#[test]
+fn entries_are_listed_newest_first_and_paged() {
+    let journal = Journal::new();
+    for day in ["2024-05-02", "2024-05-01", "2024-05-03T08:15"] {
+        journal.json(&["new", "--date", day, "--title", day, "text"]);
+    }
+    assert_eq!(journal.titles(), ["2024-05-03T08:15", "2024-05-02", "2024-05-01"]);
+    let first = journal.json(&["list", "--limit", "2"]);
+    assert_eq!(first["entries"].as_array().unwrap().len(), 2);
+    let rest = journal.json(&["list", "--limit", "2", "--after", first["next"].as_str().unwrap()]);
+    assert_eq!(rest["entries"][0]["title"], "2024-05-01");
+    assert_eq!(rest["next"], Value::Null);
+    let text = journal.text(&["list"]);
+    assert!(
+        text.lines()
+            .next()
+            .unwrap()
+            .ends_with("2024-05-03 08:15  2024-05-03T08:15"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_entry_is_shown_by_the_beginning_of_its_id_and_says_where_it_is() {
+    let journal = Journal::new();
+    let made = journal.json(&[
+        "new",
+        "--date",
+        "2024-05-01",
+        "--tag",
+        "sea",
+        "--tag",
+        "wind",
+        "A line.\nAnother.",
+    ]);
+    let shown = journal.json(&["show", &id(&made)[..6]]);
+    assert_eq!(shown["text"], "A line.\nAnother.");
+    assert_eq!(shown["tags"], serde_json::json!(["sea", "wind"]));
+    assert_eq!(shown["only_here"], true);
+    let text = journal.text(&["show", id(&made)]);
+    assert!(
+        text.contains("2024-05-01 12:00") && text.contains("only on this device"),
+        "{text}"
+    );
+    assert!(text.starts_with("A line.\n"), "without a title, the first line: {text}");
+    assert_eq!(journal.fails(&["show", "zz"]), "no-document");
+
+    // Seventeen ids share a first digit with another one.
+    for number in 0..16 {
+        journal.json(&["new", &number.to_string()]);
+    }
+    let list = journal.json(&["list", "--all"]);
+    let ids: Vec<&str> = list["entries"].as_array().unwrap().iter().map(id).collect();
+    let shared = ids
+        .iter()
+        .find(|a| ids.iter().filter(|b| a[..1] == b[..1]).count() > 1)
+        .unwrap();
+    assert_eq!(journal.fails(&["show", &shared[..1]]), "ambiguous");
+}
+
+#[test]
+fn nothing_in_an_entry_commands_the_terminal() {
+    let journal = Journal::new();
+    let made = journal.json(&["new", "--title", "a\x1b[2Jb", "c\x1b]0;x\x07d"]);
+    assert!(!journal.text(&["show", id(&made)]).contains(['\x1b', '\x07']));
+    assert!(!journal.text(&["list"]).contains('\x1b'));
+}
+
+#[test]
+fn an_entry_comes_from_stdin_or_an_editor() {
+    let journal = Journal::new();
+    let output = journal.with_stdin(&["--json", "new", "-"], "from stdin\n");
+    let made: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(journal.json(&["show", id(&made)])["text"], "from stdin");
+    assert_eq!(journal.fails(&["new"]), "usage");
+    assert_eq!(journal.fails(&["new", " "]), "empty");
+    assert_eq!(journal.fails(&["new", "--date", "tomorrow", "x"]), "usage");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_editor_opens_with_the_text_and_its_file_is_gone_afterwards() {
+    use std::os::unix::fs::PermissionsExt;
+    let journal = Journal::new();
+    let editor = journal.path("editor");
+    let note = journal.path("note");
+    let script = format!(
+        "#!/bin/sh\necho \"$1\" > '{}'\nprintf '# Title\\n\\nwritten\\n' >> \"$1\"\n",
+        note.display()
+    );
+    fs::write(&editor, script).unwrap();
+    fs::set_permissions(&editor, fs::Permissions::from_mode(0o700)).unwrap();
+    let output = journal
+        .command(&["--json", "new"])
+        .env("EDITOR", &editor)
+        .output()
+        .unwrap();
+    let made: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let shown = journal.json(&["show", id(&made)]);
+    assert_eq!((&shown["title"], &shown["text"]), (&"Title".into(), &"written".into()));
+    assert!(!Path::new(fs::read_to_string(&note).unwrap().trim()).exists());
+
+    let output = journal
+        .command(&["edit", id(&made)])
+        .env("EDITOR", &editor)
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert_eq!(journal.json(&["show", id(&made)])["text"], "written# Title\n\nwritten");
+    let output = journal
+        .command(&["edit", id(&made)])
+        .env("EDITOR", "false")
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+}
+
+#[test]
+fn an_edit_changes_what_it_names_and_no_more() {
+    let journal = Journal::new();
+    let made = journal.json(&["new", "--title", "Before", "one"]);
+    assert_eq!(journal.json(&["edit", id(&made), "--append", "two"])["changed"], true);
+    assert_eq!(journal.json(&["edit", id(&made), "--title", "After"])["changed"], true);
+    let shown = journal.json(&["show", id(&made)]);
+    assert_eq!(
+        (&shown["title"], &shown["text"]),
+        (&"After".into(), &"one\n\ntwo".into())
+    );
+    assert_eq!(
+        journal.json(&["edit", id(&made), "--text", "one\n\ntwo"])["changed"],
+        false
+    );
+    assert_eq!(
+        journal.fails(&["edit", id(&made), "--text", "a", "--append", "b"]),
+        "usage"
+    );
+    assert_eq!(journal.json(&["verify"])["ok"], true);
+}
+
+#[test]
+fn an_import_run_again_adds_nothing_twice() {
+    let journal = Journal::new();
+    let notes = journal.path("notes");
+    fs::create_dir_all(notes.join("deep/.hidden")).unwrap();
+    let write = |name: &str, text: &str| fs::write(notes.join(name), text).unwrap();
+    write(
+        "front.md",
+        "---\ntitle: Front\ndate: 2024-05-01T10:00:00Z\ntags: [a, b]\n---\ntext",
+    );
+    write("2024-05-02 walk.md", "# Heading\n\nthe walk");
+    write("deep/2024-05-03.markdown", "no title at all");
+    write("deep/.hidden/secret.md", "left alone");
+    write("empty.md", " \n");
+    fs::write(notes.join("latin1.md"), b"Gr\xfc\xdfe").unwrap();
+    write("picture.png", "no text");
+
+    let import = || journal.json(&["import", notes.to_str().unwrap()]);
+    let first = import();
+    assert_eq!(first["added"], 3, "{first}");
+    assert_eq!(first["other_files"], 2);
+    let mut reasons: Vec<&str> = first["skipped"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["reason"].as_str().unwrap())
+        .collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["empty", "not UTF-8"]);
+    assert_eq!(journal.titles(), ["2024-05-03", "Heading", "Front"]);
+    let list = journal.json(&["list"]);
+    let shown = journal.json(&["show", id(&list["entries"][1])]);
+    assert_eq!(shown["text"], "the walk");
+    assert_eq!(shown["date"], 1_714_651_200_000_i64);
+
+    let second = import();
+    assert_eq!(
+        (&second["added"], &second["changed"], &second["unchanged"]),
+        (&0.into(), &0.into(), &3.into())
+    );
+
+    // What was edited here stays while its file does not change; a file that changed becomes an edit of the same entry.
+    journal.json(&["edit", id(&list["entries"][1]), "--append", "edited here"]);
+    write(
+        "front.md",
+        "---\ntitle: Front\ndate: 2024-05-01T10:00:00Z\n---\nanother text",
+    );
+    let third = import();
+    assert_eq!(
+        (&third["added"], &third["changed"], &third["unchanged"]),
+        (&0.into(), &1.into(), &2.into())
+    );
+    assert_eq!(
+        journal.json(&["show", id(&list["entries"][1])])["text"],
+        "the walk\n\nedited here"
+    );
+    assert_eq!(journal.json(&["show", id(&list["entries"][2])])["text"], "another text");
+    assert_eq!(journal.titles().len(), 3);
+
+    // A folder of another name is another source, even if its files are called alike.
+    fs::rename(&notes, journal.path("other")).unwrap();
+    let other = journal.json(&["import", journal.path("other").to_str().unwrap()]);
+    assert_eq!(other["added"], 3);
+    assert_eq!(journal.fails(&["import", "/nowhere/at/all"]), "usage");
+}
+
+#[test]
+fn hundreds_of_files_are_imported_in_few_entries_of_the_log() {
+    let journal = Journal::new();
+    let notes = journal.path("notes");
+    fs::create_dir(&notes).unwrap();
+    for number in 0..250 {
+        fs::write(
+            notes.join(format!("{number}.md")),
+            format!("# Note {number}\n\nThe text of note {number}.\n"),
+        )
+        .unwrap();
+    }
+    assert_eq!(journal.json(&["import", notes.to_str().unwrap()])["added"], 250);
+    let status = journal.json(&["status"]);
+    assert_eq!(status["documents"], 250);
+    assert_eq!(status["entries"], 3, "one for each batch of 100");
+    assert_eq!(journal.text(&["list", "--all"]).lines().count(), 250);
+}
+
+#[test]
+fn wrong_arguments_and_codes_give_one_line_that_says_what_to_do() {
+    let journal = Journal::none();
+    for words in [&["list"][..], &["sync"], &["link", "--show"], &["status"]] {
+        assert_eq!(journal.fails(words), "no-pod", "{words:?}");
+    }
+    for words in [
+        &[][..],
+        &["frobnicate"],
+        &["show"],
+        &["join"],
+        &["join", "rhizome:x", "--show"],
+        &["list", "--limit", "0"],
+        &["list", "--limit", "many"],
+        &["--relay", "sometimes", "list"],
+        &["--listen", "here", "list"],
+        &["sync", "--deadline", "0"],
+    ] {
+        assert_eq!(journal.fails(words), "usage", "{words:?}");
+    }
+    for code in ["hello", "rhizome:", "rhizome:abcdefgh", "http://example.org"] {
+        assert_eq!(journal.fails(&["join", code]), "ticket", "{code}");
+    }
+    assert!(!journal.path("pod").exists(), "nothing was made");
+
+    journal.json(&["init"]);
+    assert_eq!(journal.fails(&["link", "rhizome:abcdefgh", "--yes"]), "ticket");
+    assert_eq!(journal.fails(&["list", "--after", "yesterday"]), "usage");
+    assert_eq!(journal.fails(&["show", "ffffffffffff"]), "no-document");
+    // It prints its report too, so it is not among those that say one line and no more.
+    let output = journal.run(&["--json", "sync"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(error["error"], "no-peer");
+}
+
+#[test]
+fn no_pod_named_is_said_so() {
+    let output = Command::new(env!("CARGO_BIN_EXE_journal"))
+        .arg("list")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        line.starts_with("journal: say which pod: journal --pod DIR") && line.lines().count() == 1,
+        "{line}"
+    );
+    let help = Command::new(env!("CARGO_BIN_EXE_journal"))
+        .arg("--help")
+        .output()
+        .unwrap();
+    assert!(help.status.success() && !String::from_utf8(help.stdout).unwrap().contains("burst"));
+}
+
+#[test]
+fn each_number_of_a_burst_is_printed_once_it_is_durable() {
+    let journal = Journal::new();
+    let acks = journal.path("acks");
+    let text = journal.text(&["burst", "--count", "5", "--ack-file", acks.to_str().unwrap()]);
+    assert_eq!(text, "1\n2\n3\n4\n5\n");
+    assert_eq!(fs::read_to_string(acks).unwrap(), text);
+    assert_eq!(journal.titles().len(), 5);
+}
+
+/// The code that a `--show` command prints first.
+fn first_line(child: &mut Child) -> (String, BufReader<std::process::ChildStdout>) {
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    (line.trim().to_owned(), stdout)
+}
+
+#[test]
+fn a_second_device_joins_by_a_code_once() {
+    let (phone, tablet, third) = (Journal::new(), Journal::none(), Journal::none());
+    phone.json(&["new", "from the phone"]);
+    let mut showing = phone.start_piped(&["link", "--show", "--yes"]);
+    let (code, _stdout) = first_line(&mut showing);
+    assert!(code.starts_with("rhizome:"), "{code}");
+    let joined = tablet.json(&["join", &code, "--name", "tablet", "--yes"]);
+    assert!(showing.wait().unwrap().success());
+    assert_eq!(joined["did"], phone.json(&["did"])["did"]);
+    let names: Vec<Value> = phone.json(&["status"])["peers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|peer| peer["name"].clone())
+        .collect();
+    assert!(
+        names.contains(&"tablet".into()) && names.contains(&"laptop".into()),
+        "{names:?}"
+    );
+    // Nobody shows it any more.
+    let output = third.run(&["join", &code, "--yes"]);
+    assert!(!output.status.success());
+}
+
+#[test]
+fn a_link_that_a_person_declines_is_not_made() {
+    let (phone, tablet) = (Journal::new(), Journal::none());
+    let mut showing = tablet.start_piped(&["join", "--show"]);
+    let (code, _stdout) = first_line(&mut showing);
+    showing.stdin.take().unwrap().write_all(b"n\n").unwrap();
+    let output = phone.run(&["link", &code, "--yes"]);
+    assert!(!output.status.success(), "{output:?}");
+    assert!(!showing.wait().unwrap().success());
+    assert_eq!(phone.json(&["status"])["peers"].as_array().unwrap().len(), 1);
+    assert_eq!(tablet.fails(&["list"]), "no-pod");
+}
