@@ -225,7 +225,7 @@ impl Data {
     /// Changes the quota of one identity, by DID or by the first digits of its id, or of `ALL`. It holds from the next entry on.
     pub fn set_quota(&self, whose: &str, change: QuotaChange) -> Result<Vec<IdentityReport>, Failure> {
         let chosen = self.choose(whose)?;
-        for identity in chosen.iter().copied() {
+        for &identity in &chosen {
             let write = self.log.write(move |write| {
                 let (before, _) = write.quota(&identity)?.unwrap_or_default();
                 let quota = Quota {

@@ -1,5 +1,7 @@
 //! The binary as a person or a script runs it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::{
     io::{BufRead, BufReader},
     path::Path,
@@ -35,8 +37,12 @@ struct Server {
 
 impl Server {
     fn start(data: &Path, more: &[&str]) -> Self {
+        Self::start_at(data, "127.0.0.1:0", more)
+    }
+
+    fn start_at(data: &Path, listen: &str, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rhizome-cloud"))
-            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--json", "--listen", listen, "--data"])
             .arg(data)
             .args(more)
             .stdout(Stdio::piped())
@@ -278,4 +284,57 @@ async fn a_running_server_is_asked_and_logs_no_user_data() {
     let status = json(&cloud(&["status", "--json", "--data", &at]));
     assert_eq!((&status["running"], &status["entries"]), (&false.into(), &1.into()));
     pod.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_in_a_burst_has_all_that_it_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let free = std::net::UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let mut server = Server::start_at(&data, &free, &[]);
+    server.line();
+    let code = server.line()["code"].as_str().unwrap().to_owned();
+    let options = PodOptions::new(Arc::new(FileKeeper::new(dir.path().join("keys"))));
+    let (pod, _) = Pod::create(dir.path().join("pod"), options, "phone").await.unwrap();
+    let yes: Confirm = Arc::new(|_| Box::pin(std::future::ready(true)));
+    pod.link(&code, yes).await.unwrap();
+    for round in 0..4u64 {
+        for _ in 0..60 {
+            pod.append(
+                "log",
+                vec![rhizome::Event::App {
+                    kind: "x".to_owned(),
+                    payload: vec![7; 20_000],
+                }],
+            )
+            .await
+            .unwrap();
+        }
+        let syncing = {
+            let pod = pod.clone();
+            tokio::spawn(async move { pod.sync_once(Duration::from_secs(20), None).await })
+        };
+        tokio::time::sleep(Duration::from_millis(20 + 25 * round)).await;
+        server.child.kill().unwrap();
+        server.child.wait().unwrap();
+        syncing.abort();
+        let status = pod.status().await.unwrap();
+        let acknowledged = status.entries - status.only_here;
+        let kept = json(&cloud(&["status", "--json", "--data", data.to_str().unwrap()]));
+        assert!(
+            kept["entries"].as_u64().unwrap() >= acknowledged,
+            "{acknowledged} {kept}"
+        );
+        server = Server::start_at(&data, &free, &[]);
+        server.line();
+    }
+    pod.sync_once(Duration::from_secs(20), None).await.unwrap();
+    let status = pod.status().await.unwrap();
+    assert_eq!(status.only_here, 0);
+    assert!(status.alarms.is_empty(), "{:?}", status.alarms);
+    server.stop();
 }

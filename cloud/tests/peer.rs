@@ -1,5 +1,7 @@
 //! A cloud peer in this process, pods that link and sync with it, on loopback.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::{
     future::Future,
     path::Path,

@@ -376,6 +376,10 @@ async fn a_live_pod_shows_at_once_what_another_device_writes() {
         tablet.status().await.unwrap().only_here == 0
     })
     .await;
+    assert!(matches!(
+        tablet.status().await.unwrap().sync,
+        SyncState::UpToDate { .. }
+    ));
     let holders = tablet.document_holders(back).await.unwrap();
     assert!(holders.iter().any(|holder| holder.cloud), "{holders:?}");
     live_phone.stop().await;

@@ -1,29 +1,32 @@
 //! `tests/vectors`: bytes of every format, made from seeds. Made again they must be the same bytes; and what was committed must
 //! decode, since old data opens for ever. `RHIZOME_UPDATE_VECTORS=1` writes them (`make vectors`), which is a change of format.
 
+#![allow(clippy::unwrap_used)]
+
 mod raw;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use raw::{Signed, changed, open_sealed};
+use raw::{WireOperation, open_sealed};
 use rhizome::{
     DeviceSecret, Document, DocumentId, Event, Ticket, Value as DocValue, Zeroizing,
     crypto::{
-        AgreementKey, DeviceKeys, Hash, PAD_FLOOR, PublicKey, Random, SealKey, SeededRandom, Signature, SigningKey, Wrap,
-        decode, derive_key, encode, hash, padme,
+        AgreementKey, DeviceKeys, Hash, PAD_FLOOR, PublicKey, Random, SealKey, SeededRandom, Signature, SigningKey,
+        Wrap, decode, derive_key, encode, hash, padme,
     },
     identity::{
-        Body, Commit, CommitCore, EpochId, IdentityId, Keys, LinkProof, LinkRole, OpNonce, Operation, Proposer, RecoverySecret,
-        SealedPart, State, StreamId, Verdict, WrappedKey, add_device, add_peer, change_orderers, consent, did, genesis,
-        parse_did, short_number, streams,
+        Body, Commit, CommitCore, EpochId, IdentityId, Keys, LinkProof, LinkRole, OpNonce, Operation, Proposer,
+        RecoverySecret, SealedPart, State, StreamId, Verdict, WrappedKey, add_device, add_peer, change_orderers,
+        consent, did, genesis, parse_did, short_number, streams,
     },
     log::{
-        AuthorId, Content, DocumentChange, Entry, Item, Position, Range, Receipt, Section, SessionId, Start, StoreId, Time,
-        VerifiedEntry, Writer, digest, make_entry, open_entry,
+        AuthorId, Content, DocumentChange, Entry, Item, Position, Range, Receipt, Section, SessionId, Start, StoreId,
+        Time, VerifiedEntry, Writer, digest, make_entry, open_entry,
     },
     path,
     sync::{ByeReason, Known, Limits, MAX_FRAME, Message, RefuseReason, Replica},
 };
+use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use serde_json::{Value, json};
 
@@ -53,7 +56,8 @@ fn folder() -> PathBuf {
 
 fn committed(name: &str) -> Value {
     let path = folder().join(format!("{name}.json"));
-    let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; make vectors writes it", path.display()));
+    let text =
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; make vectors writes it", path.display()));
     serde_json::from_slice(&text).unwrap()
 }
 
@@ -92,7 +96,8 @@ fn make_keys() -> Value {
     let public = Keys::of(&keys);
     let (recovery, entropy) = recovery();
     let random = &mut SeededRandom::new(1);
-    let (identity_key, stream, epoch_key): ([u8; 32], [u8; 32], [u8; 32]) = (bytes(random), bytes(random), bytes(random));
+    let (identity_key, stream, epoch_key): ([u8; 32], [u8; 32], [u8; 32]) =
+        (bytes(random), bytes(random), bytes(random));
     json!({
         "device": {
             "secret": x(device.expose()), "signing_public": x(public.0.0), "agreement_public": x(public.1.0),
@@ -118,18 +123,29 @@ fn keys() {
     check("keys", make_keys());
     let v = committed("keys");
     let device = DeviceSecret::from_bytes(un_n(&v["device"]["secret"])).keys();
-    assert_eq!(device.signing.public().to_string(), text(&v["device"]["signing_public"]));
-    assert_eq!(device.agreement.public().to_string(), text(&v["device"]["agreement_public"]));
+    assert_eq!(
+        device.signing.public().to_string(),
+        text(&v["device"]["signing_public"])
+    );
+    assert_eq!(
+        device.agreement.public().to_string(),
+        text(&v["device"]["agreement_public"])
+    );
     let recovery = RecoverySecret::from_words(text(&v["recovery"]["words"])).expect("the words are good");
     assert_eq!(recovery.public().0.to_string(), text(&v["recovery"]["signing_public"]));
-    assert_eq!(recovery.public().1.to_string(), text(&v["recovery"]["agreement_public"]));
+    assert_eq!(
+        recovery.public().1.to_string(),
+        text(&v["recovery"]["agreement_public"])
+    );
 }
 
 // Sealing
 
 #[test]
 fn pad() {
-    let lengths = [256, 257, 272, 273, 511, 512, 513, 1000, 1025, 4097, 65_535, 65_537, 1_000_000, 1_048_576, 1_048_577];
+    let lengths = [
+        256, 257, 272, 273, 511, 512, 513, 1000, 1025, 4097, 65_535, 65_537, 1_000_000, 1_048_576, 1_048_577,
+    ];
     let cases: Vec<_> = lengths.into_iter().map(|len| [len, padme(len)]).collect();
     check("pad", json!({ "cases": cases }));
     assert!((0..=PAD_FLOOR).all(|len| padme(len) == PAD_FLOOR), "the floor");
@@ -152,7 +168,10 @@ fn seal() {
     check("seal", json!({ "cases": cases }));
     for case in list(&committed("seal")["cases"]) {
         let key = SealKey::derive("section", &un_n(&case["secret"]));
-        assert_eq!(**key.open(&un(&case["aad"]), &un(&case["box"])).unwrap(), un(&case["plain"])[..]);
+        assert_eq!(
+            **key.open(&un(&case["aad"]), &un(&case["box"])).unwrap(),
+            un(&case["plain"])[..]
+        );
     }
 }
 
@@ -181,6 +200,44 @@ fn wrap() {
 
 // The identity log
 
+/// What a signed thing is on the wire.
+#[derive(Serialize, Deserialize)]
+struct Signed(ByteBuf, Signature);
+
+/// The operation with `change` made to its items, signed parts included.
+fn changed(operation: &Operation, change: impl FnOnce(&mut WireOperation)) -> Vec<u8> {
+    let mut wire: WireOperation = decode(&operation.encode()).unwrap();
+    change(&mut wire);
+    encode(&wire)
+}
+
+/// An operation signed as it is, whatever stands in it.
+fn sign_operation(
+    signing: &SigningKey,
+    identity: Option<IdentityId>,
+    nonce: OpNonce,
+    public: &impl Serialize,
+    peers: Option<Vec<u8>>,
+    sealed: Option<Vec<u8>>,
+) -> Vec<u8> {
+    let part = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| hash("operation part", &[bytes]));
+    let proposer: PublicKey = signing.public();
+    let seen: Option<Hash> = None;
+    let core = encode(&(
+        1u8,
+        identity,
+        proposer,
+        nonce,
+        seen,
+        public,
+        part(&peers),
+        part(&sealed),
+    ));
+    let signature = signing.sign("operation", &hash("operation", &[&core]).0);
+    let (peers, sealed) = (peers.map(ByteBuf::from), sealed.map(ByteBuf::from));
+    encode(&WireOperation(ByteBuf::from(core), signature, peers, sealed))
+}
+
 const BEGAN: u64 = 1_760_000_000_000;
 
 /// An identity log under construction.
@@ -205,7 +262,12 @@ impl Chain {
         let commit = Commit::make(by, core);
         let state = State::open(&commit, &genesis).unwrap();
         let rows = vec![json!({"commit": x(commit.encode()), "operation": x(genesis.encode()), "verdict": "ok"})];
-        Self { state, log: vec![(commit, genesis)], rows, time: BEGAN }
+        Self {
+            state,
+            log: vec![(commit, genesis)],
+            rows,
+            time: BEGAN,
+        }
     }
 
     fn core(&self, by: &SigningKey, operation: Hash) -> CommitCore {
@@ -226,9 +288,15 @@ impl Chain {
         let decoded = Operation::decode(operation).unwrap();
         let commit = Commit::make(by, self.core(by, decoded.id()));
         let verdict = self.state.apply(&commit, &decoded).unwrap();
-        assert_eq!(verdict == Verdict::Ok, ok, "commit {}: {verdict:?}", commit.core().index);
+        assert_eq!(
+            verdict == Verdict::Ok,
+            ok,
+            "commit {}: {verdict:?}",
+            commit.core().index
+        );
         let verdict = if ok { "ok" } else { "void" };
-        self.rows.push(json!({"commit": x(commit.encode()), "operation": x(operation), "verdict": verdict}));
+        self.rows
+            .push(json!({"commit": x(commit.encode()), "operation": x(operation), "verdict": verdict}));
         self.log.push((commit, decoded));
     }
 }
@@ -250,31 +318,56 @@ fn make_identity() -> Made {
     let mut chain = Chain::begin(&first.signing, begin.clone());
     let (identity, binding) = (chain.state.identity(), chain.state.binding());
     let alone = Known::from_log(chain.log.clone(), Vec::new()).unwrap();
-    let identity_key = alone.key_ring(first).identity_key(&chain.state.key_id()).unwrap().clone();
-    let propose = |signing| Proposer { identity, binding, seen: None, signing, identity_key: &identity_key };
+    let identity_key = alone
+        .key_ring(first)
+        .identity_key(&chain.state.key_id())
+        .unwrap()
+        .clone();
+    let propose = |signing| Proposer {
+        identity,
+        binding,
+        seen: None,
+        signing,
+        identity_key: &identity_key,
+    };
     let (by_first, by_second) = (propose(&first.signing), propose(&second.signing));
     let agrees = |keys: &DeviceKeys, peer| consent(&keys.signing, &identity, &Keys::of(keys), peer);
 
     // A proposal before its proposer is a device is void, and may come again; one that had an effect may not.
     let early = streams(random, &by_second, &["tablet"]);
     chain.commit(&first.signing, &early.encode(), false);
-    let by_first_now = Proposer { seen: chain.state.head(), ..propose(&first.signing) };
+    let by_first_now = Proposer {
+        seen: chain.state.head(),
+        ..propose(&first.signing)
+    };
     let add = add_device(random, &by_first_now, publics[1], agrees(second, false), "tablet").unwrap();
     chain.commit(&first.signing, &add.encode(), true);
     chain.commit(&first.signing, &early.encode(), true);
     chain.commit(&first.signing, &early.encode(), false);
     let nonce = early.core().nonce;
-    let same_nonce = raw::operation(&second.signing, Some(identity), nonce, &Body::Streams {}, None, None);
+    let same_nonce = sign_operation(&second.signing, Some(identity), nonce, &Body::Streams {}, None, None);
     chain.commit(&first.signing, &same_nonce, false);
 
     // What is void.
     let services = |services: &[String], random: &mut SeededRandom| {
-        add_peer(random, &by_first, publics[2], agrees(peer, true), services.to_vec(), "cloud").encode()
+        add_peer(
+            random,
+            &by_first,
+            publics[2],
+            agrees(peer, true),
+            services.to_vec(),
+            "cloud",
+        )
+        .encode()
     };
     let address = |n: usize| format!("cloud{n}.example:7777");
     for void in [
-        add_device(random, &by_first, publics[3], agrees(third, true), "reader").unwrap().encode(),
-        add_device(random, &by_first, publics[0], agrees(first, false), "reader").unwrap().encode(),
+        add_device(random, &by_first, publics[3], agrees(third, true), "reader")
+            .unwrap()
+            .encode(),
+        add_device(random, &by_first, publics[0], agrees(first, false), "reader")
+            .unwrap()
+            .encode(),
         services(&(0..9).map(address).collect::<Vec<_>>(), random),
         services(&["a".repeat(256)], random),
         change_orderers(random, &by_first, 2, vec![publics[0].0]).encode(),
@@ -285,26 +378,57 @@ fn make_identity() -> Made {
         chain.commit(&first.signing, &void, false);
     }
 
-    chain.commit(&first.signing, &services(&[address(1), "[2001:db8::1]:443".to_owned()], random), true);
+    chain.commit(
+        &first.signing,
+        &services(&[address(1), "[2001:db8::1]:443".to_owned()], random),
+        true,
+    );
     // A bad wrap voids the wrap, a sealed part that does not open itself: the operations stand.
     let good = add_device(random, &by_first, publics[3], agrees(third, false), "reader").unwrap();
-    let Body::AddDevice { device, consent, key } = good.body() else { unreachable!() };
-    let other_key = WrappedKey { id: Hash(bytes(random)), wraps: key.wraps.clone() };
-    let bad_wrap = Body::AddDevice { device: *device, consent: *consent, key: other_key };
-    let bad_wrap = raw::operation(&first.signing, Some(identity), OpNonce(bytes(random)), &bad_wrap, None, None);
+    let Body::AddDevice { device, consent, key } = good.body() else {
+        unreachable!()
+    };
+    let other_key = WrappedKey {
+        id: Hash(bytes(random)),
+        wraps: key.wraps.clone(),
+    };
+    let bad_wrap = Body::AddDevice {
+        device: *device,
+        consent: *consent,
+        key: other_key,
+    };
+    let bad_wrap = sign_operation(
+        &first.signing,
+        Some(identity),
+        OpNonce(bytes(random)),
+        &bad_wrap,
+        None,
+        None,
+    );
     chain.commit(&first.signing, &bad_wrap, true);
     let id = chain.state.key_id();
     let no_box = encode(&(id, ByteBuf::from(bytes::<60>(random))));
     for junk in [no_box, b"not DAG-CBOR".to_vec()] {
         let nonce = OpNonce(bytes(random));
-        let junk = raw::operation(&second.signing, Some(identity), nonce, &Body::Streams {}, None, Some(junk));
+        let junk = sign_operation(
+            &second.signing,
+            Some(identity),
+            nonce,
+            &Body::Streams {},
+            None,
+            Some(junk),
+        );
         chain.commit(&first.signing, &junk, true);
     }
 
     // Two orderers, of whom either may commit.
     let change = change_orderers(random, &by_first, 1, vec![publics[2].0, publics[1].0]);
     chain.commit(&first.signing, &change.encode(), true);
-    chain.commit(&peer.signing, &streams(random, &by_first, &["from the telephone"]).encode(), true);
+    chain.commit(
+        &peer.signing,
+        &streams(random, &by_first, &["from the telephone"]).encode(),
+        true,
+    );
     // A new epoch of the journal, with an older identity key; and an epoch whose key is not its id's, which is passed over.
     let begun = open_sealed(&begin, &binding, &identity_key).unwrap();
     let journal = &begun.streams[0];
@@ -326,7 +450,14 @@ fn make_identity() -> Made {
     ]);
     let sealed = SealKey::derive("sealed part", &identity_key).seal(random, &aad, &encode(&plain));
     let sealed = encode(&(id, ByteBuf::from(sealed)));
-    let rekey = raw::operation(&second.signing, Some(identity), nonce, &Body::Streams {}, None, Some(sealed));
+    let rekey = sign_operation(
+        &second.signing,
+        Some(identity),
+        nonce,
+        &Body::Streams {},
+        None,
+        Some(sealed),
+    );
     chain.commit(&second.signing, &rekey, true);
     // Sealed under that older key.
     let nonce = OpNonce(bytes(random));
@@ -340,7 +471,14 @@ fn make_identity() -> Made {
     let aad = encode(&(1u8, binding, nonce));
     let sealed = SealKey::derive("sealed part", &older).seal(random, &aad, &encode(&old_part));
     let sealed = encode(&(previous.0, ByteBuf::from(sealed)));
-    let before = raw::operation(&second.signing, Some(identity), nonce, &Body::Streams {}, None, Some(sealed));
+    let before = sign_operation(
+        &second.signing,
+        Some(identity),
+        nonce,
+        &Body::Streams {},
+        None,
+        Some(sealed),
+    );
     chain.commit(&peer.signing, &before, true);
 
     let fourth = secret(5).keys();
@@ -354,7 +492,9 @@ fn make_identity() -> Made {
     let mut names: BTreeMap<PublicKey, String> = BTreeMap::new();
     for (row, (_, operation)) in chain.rows.iter().zip(&chain.log) {
         let part = open_sealed(operation, &binding, &identity_key).or_else(|| open_sealed(operation, &binding, &older));
-        let Some(part) = part.filter(|_| row["verdict"] == "ok") else { continue };
+        let Some(part) = part.filter(|_| row["verdict"] == "ok") else {
+            continue;
+        };
         for (stream, label, epoch, key) in part.streams.iter().filter(|one| one.2 != lie.2) {
             found.push(json!({"stream": x(stream.0), "label": label, "epoch": x(epoch.0), "key": x(key.0)}));
         }
@@ -367,10 +507,16 @@ fn make_identity() -> Made {
         }
     }
     let state = &chain.state;
-    let devices: Vec<_> =
-        state.devices().keys().map(|key| json!({"signing": x(key.0), "name": names.get(key)})).collect();
-    let peers: Vec<_> =
-        state.peers().iter().map(|(key, peer)| json!({"signing": x(key.0), "services": peer.services})).collect();
+    let devices: Vec<_> = state
+        .devices()
+        .keys()
+        .map(|key| json!({"signing": x(key.0), "name": names.get(key)}))
+        .collect();
+    let peers: Vec<_> = state
+        .peers()
+        .iter()
+        .map(|(key, peer)| json!({"signing": x(key.0), "services": peer.services}))
+        .collect();
     let refused = refused_commits(&chain, &keys, &identity_key, random);
     let vector = json!({
         "device_secrets": ([1, 2, 3].map(|n| x(secret(n).expose()))),
@@ -384,19 +530,35 @@ fn make_identity() -> Made {
         },
         "refused": refused,
     });
-    Made { chain, pending, vector, devices: keys }
+    Made {
+        chain,
+        pending,
+        vector,
+        devices: keys,
+    }
 }
 
 /// Any value of ours as the one that its bytes say, to stand in a map beside others.
-fn encode_to_ipld(value: &impl serde::Serialize) -> ipld_core::ipld::Ipld {
+fn encode_to_ipld(value: &impl Serialize) -> ipld_core::ipld::Ipld {
     decode(&encode(value)).unwrap()
 }
 
 /// Commits that cannot come next.
-fn refused_commits(chain: &Chain, keys: &[DeviceKeys; 4], identity_key: &[u8; 32], random: &mut SeededRandom) -> Vec<Value> {
+fn refused_commits(
+    chain: &Chain,
+    keys: &[DeviceKeys; 4],
+    identity_key: &[u8; 32],
+    random: &mut SeededRandom,
+) -> Vec<Value> {
     let [first, second, peer, _] = keys;
     let (identity, binding) = (chain.state.identity(), chain.state.binding());
-    let by = Proposer { identity, binding, seen: None, signing: &first.signing, identity_key };
+    let by = Proposer {
+        identity,
+        binding,
+        seen: None,
+        signing: &first.signing,
+        identity_key,
+    };
     let good = streams(random, &by, &["refused"]);
     let mut refused = Vec::new();
     let mut add = |name: &str, commit: &[u8], operation: &[u8]| {
@@ -418,7 +580,9 @@ fn refused_commits(chain: &Chain, keys: &[DeviceKeys; 4], identity_key: &[u8; 32
         ("a time before the last", &|core| core.time -= 1),
         ("another identity", &|core| core.identity = IdentityId([7; 32])),
         ("another operation", &|core| core.operation = Hash([7; 32])),
-        ("an orderer that did not sign", &|core| core.orderer = second.signing.public()),
+        ("an orderer that did not sign", &|core| {
+            core.orderer = second.signing.public()
+        }),
     ];
     for (name, change) in changes {
         let mut core = chain.core(&peer.signing, good.id());
@@ -426,55 +590,122 @@ fn refused_commits(chain: &Chain, keys: &[DeviceKeys; 4], identity_key: &[u8; 32
         add(name, Commit::make(&peer.signing, core).encode(), &good.encode());
     }
     let commit_of = |signing: &SigningKey, operation: &[u8]| {
-        let wire: raw::WireOperation = decode(operation).unwrap();
-        Commit::make(signing, chain.core(signing, hash("operation", &[&wire.0]))).encode().to_vec()
+        let wire: WireOperation = decode(operation).unwrap();
+        Commit::make(signing, chain.core(signing, hash("operation", &[&wire.0])))
+            .encode()
+            .to_vec()
     };
     let commit = commit_of(&peer.signing, &good.encode());
-    add("an orderer of a term that is over", &commit_of(&first.signing, &good.encode()), &good.encode());
+    add(
+        "an orderer of a term that is over",
+        &commit_of(&first.signing, &good.encode()),
+        &good.encode(),
+    );
     let flipped = |signature: &mut Signature| signature.0[40] ^= 1;
     let mut wire: Signed = decode(&commit).unwrap();
     flipped(&mut wire.1);
     add("a commit whose signature was changed", &encode(&wire), &good.encode());
     add("bytes after the commit", &[&commit[..], &[0]].concat(), &good.encode());
-    add("an operation whose signature was changed", &commit, &changed(&good, |wire| flipped(&mut wire.1)));
-    add("bytes after the operation", &commit, &[&good.encode()[..], &[0]].concat());
-    let swapped = |wire: &mut raw::WireOperation| wire.3 = Some(ByteBuf::from(b"another".to_vec()));
+    add(
+        "an operation whose signature was changed",
+        &commit,
+        &changed(&good, |wire| flipped(&mut wire.1)),
+    );
+    add(
+        "bytes after the operation",
+        &commit,
+        &[&good.encode()[..], &[0]].concat(),
+    );
+    let swapped = |wire: &mut WireOperation| wire.3 = Some(ByteBuf::from(b"another".to_vec()));
     add("a sealed part that was changed", &commit, &changed(&good, swapped));
-    add("a sealed part that was left out", &commit, &changed(&good, |wire| wire.3 = None));
-    let bare = raw::operation(&first.signing, Some(identity), OpNonce(bytes(random)), &Body::Streams {}, None, None);
+    add(
+        "a sealed part that was left out",
+        &commit,
+        &changed(&good, |wire| wire.3 = None),
+    );
+    let bare = sign_operation(
+        &first.signing,
+        Some(identity),
+        OpNonce(bytes(random)),
+        &Body::Streams {},
+        None,
+        None,
+    );
     let added = Operation::decode(&bare).unwrap();
-    add("a sealed part that was added", &commit_of(&peer.signing, &bare), &changed(&added, swapped));
+    add(
+        "a sealed part that was added",
+        &commit_of(&peer.signing, &bare),
+        &changed(&added, swapped),
+    );
     let again = chain.log[0].1.encode();
     add("the genesis again", &commit_of(&peer.signing, &again), &again);
     let elsewhere = genesis(random, first, &recovery().0, "telephone", &[]).encode();
-    add("the genesis of another identity", &commit_of(&peer.signing, &elsewhere), &elsewhere);
-    let mut signed = |name: &str, identity: Option<IdentityId>, public: &dyn Fn() -> ipld_core::ipld::Ipld, peers: bool| {
-        let peers = peers.then(|| b"peers".to_vec());
-        let operation = raw::operation(&first.signing, identity, OpNonce(bytes(random)), &public(), peers, None);
-        add(name, &commit_of(&peer.signing, &operation), &operation);
-    };
+    add(
+        "the genesis of another identity",
+        &commit_of(&peer.signing, &elsewhere),
+        &elsewhere,
+    );
+    let mut signed =
+        |name: &str, identity: Option<IdentityId>, public: &dyn Fn() -> ipld_core::ipld::Ipld, peers: bool| {
+            let peers = peers.then(|| b"peers".to_vec());
+            let operation = sign_operation(&first.signing, identity, OpNonce(bytes(random)), &public(), peers, None);
+            add(name, &commit_of(&peer.signing, &operation), &operation);
+        };
     let streams_body = || encode_to_ipld(&Body::Streams {});
-    signed("an operation of another identity", Some(IdentityId([7; 32])), &streams_body, false);
+    signed(
+        "an operation of another identity",
+        Some(IdentityId([7; 32])),
+        &streams_body,
+        false,
+    );
     signed("an operation of no identity", None, &streams_body, false);
     signed("a peers part", Some(identity), &streams_body, true);
     let of_kind = |kind: &'static str| move || encode_to_ipld(&BTreeMap::from([(kind, BTreeMap::<String, u8>::new())]));
     signed("an unknown kind", Some(identity), &of_kind("Forget"), false);
     signed("a kind without its fields", Some(identity), &of_kind("AddPeer"), false);
-    let two = || encode_to_ipld(&BTreeMap::from([("Streams", BTreeMap::<String, u8>::new()), ("AddPeer", BTreeMap::new())]));
+    let two = || {
+        encode_to_ipld(&BTreeMap::from([
+            ("Streams", BTreeMap::<String, u8>::new()),
+            ("AddPeer", BTreeMap::new()),
+        ]))
+    };
     signed("two kinds", Some(identity), &two, false);
-    signed("no kind", Some(identity), &|| encode_to_ipld(&BTreeMap::<String, u8>::new()), false);
+    signed(
+        "no kind",
+        Some(identity),
+        &|| encode_to_ipld(&BTreeMap::<String, u8>::new()),
+        false,
+    );
     let extra = || encode_to_ipld(&BTreeMap::from([("Streams", BTreeMap::from([("x", 1)]))]));
     signed("a field too many", Some(identity), &extra, false);
-    let as_list = || encode_to_ipld(&BTreeMap::from([("ChangeOrderers", (2u64, vec![first.signing.public()]))]));
+    let as_list = || {
+        encode_to_ipld(&BTreeMap::from([(
+            "ChangeOrderers",
+            (2u64, vec![first.signing.public()]),
+        )]))
+    };
     signed("a list for a map", Some(identity), &as_list, false);
     // Not in the file: it would be most of it.
-    let large = raw::operation(&first.signing, Some(identity), OpNonce([0; 16]), &Body::Streams {}, None, Some(vec![0; 65_536]));
-    assert!(Operation::decode(&large).is_err(), "an operation of more than 65,536 bytes");
+    let large = sign_operation(
+        &first.signing,
+        Some(identity),
+        OpNonce([0; 16]),
+        &Body::Streams {},
+        None,
+        Some(vec![0; 65_536]),
+    );
+    assert!(
+        Operation::decode(&large).is_err(),
+        "an operation of more than 65,536 bytes"
+    );
     refused
 }
 
 fn read_row(row: &Value) -> (Commit, Operation) {
-    (Commit::decode(&un(&row["commit"])).unwrap(), Operation::decode(&un(&row["operation"])).unwrap())
+    (
+        Commit::decode(&un(&row["commit"])).unwrap(),
+        Operation::decode(&un(&row["operation"])).unwrap(),
+    )
 }
 
 #[test]
@@ -482,7 +713,10 @@ fn identity() {
     check("identity", make_identity().vector);
     let v = committed("identity");
     let log: Vec<_> = list(&v["log"]).iter().map(read_row).collect();
-    let pending: Vec<_> = list(&v["pending"]).iter().map(|one| Operation::decode(&un(one)).unwrap()).collect();
+    let pending: Vec<_> = list(&v["pending"])
+        .iter()
+        .map(|one| Operation::decode(&un(one)).unwrap())
+        .collect();
     let known = Known::from_log(log, pending).unwrap();
     for (row, verdict) in list(&v["log"]).iter().zip(&known.verdicts) {
         assert_eq!(*verdict == Verdict::Ok, row["verdict"] == "ok");
@@ -491,29 +725,53 @@ fn identity() {
     assert_eq!(parse_did(text(&expect["did"])), Some(state.identity()));
     assert_eq!(state.identity().to_string(), text(&expect["identity"]));
     assert_eq!(state.binding().to_string(), text(&expect["binding"]));
-    assert_eq!((state.count(), state.term()), (expect["commit_count"].as_u64().unwrap(), expect["term"].as_u64().unwrap()));
+    assert_eq!(
+        (state.count(), state.term()),
+        (
+            expect["commit_count"].as_u64().unwrap(),
+            expect["term"].as_u64().unwrap()
+        )
+    );
     assert_eq!(state.head().unwrap().to_string(), text(&expect["head"]));
     let hexes = |values: &Value| list(values).iter().map(|one| text(one).to_owned()).collect::<Vec<_>>();
-    assert_eq!(state.orderers().iter().map(ToString::to_string).collect::<Vec<_>>(), hexes(&expect["orderers"]));
-    assert_eq!(known.tentative.devices().len(), state.devices().len() + 1, "the pending device is there tentatively");
+    assert_eq!(
+        state.orderers().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        hexes(&expect["orderers"])
+    );
+    assert_eq!(
+        known.tentative.devices().len(),
+        state.devices().len() + 1,
+        "the pending device is there tentatively"
+    );
 
     let keys = |n: usize| DeviceSecret::from_bytes(un_n(&v["device_secrets"][n])).keys();
     for n in [0, 1] {
         let ring = known.key_ring(&keys(n));
-        assert_eq!(x(**ring.identity_key(&state.key_id()).unwrap()), text(&expect["identity_key"]));
+        assert_eq!(
+            x(**ring.identity_key(&state.key_id()).unwrap()),
+            text(&expect["identity_key"])
+        );
         assert_eq!(ring.alarms(), 1, "one epoch whose key is not its id's");
         for stream in list(&expect["streams"]) {
-            let key = ring.epoch(&EpochId(un_n(&stream["epoch"]))).expect("the epoch's key arrived");
+            let key = ring
+                .epoch(&EpochId(un_n(&stream["epoch"])))
+                .expect("the epoch's key arrived");
             let same = SealKey::derive("section", &un_n(&stream["key"]));
             let sealed = key.seal(&mut SeededRandom::new(0), b"", b"same");
             assert_eq!(**same.open(b"", &sealed).unwrap(), b"same"[..]);
-            assert_eq!(ring.streams()[&StreamId(un_n(&stream["stream"]))].label, text(&stream["label"]));
+            assert_eq!(
+                ring.streams()[&StreamId(un_n(&stream["stream"]))].label,
+                text(&stream["label"])
+            );
         }
         for device in list(&expect["devices"]) {
             assert_eq!(ring.name(&PublicKey(un_n(&device["signing"]))), device["name"].as_str());
         }
     }
-    assert!(known.key_ring(&keys(2)).identity_key(&state.key_id()).is_none(), "a peer holds no identity key");
+    assert!(
+        known.key_ring(&keys(2)).identity_key(&state.key_id()).is_none(),
+        "a peer holds no identity key"
+    );
     for peer in list(&expect["peers"]) {
         let services: Vec<_> = list(&peer["services"]).iter().map(|one| text(one).to_owned()).collect();
         assert_eq!(state.peers()[&PublicKey(un_n(&peer["signing"]))].services, services);
@@ -521,7 +779,10 @@ fn identity() {
     for one in list(&v["refused"]) {
         let taken = || {
             let commit = Commit::decode(&un(&one["commit"])).ok()?;
-            state.clone().apply(&commit, &Operation::decode(&un(&one["operation"])).ok()?).ok()
+            state
+                .clone()
+                .apply(&commit, &Operation::decode(&un(&one["operation"])).ok()?)
+                .ok()
         };
         assert!(taken().is_none(), "{} is taken", one["name"]);
     }
@@ -529,7 +790,15 @@ fn identity() {
     // A store keeps such a log and gives it back.
     let store = rhizome::store::LogStore::in_memory(&mut SeededRandom::new(0)).unwrap();
     let clock = std::sync::Arc::new(|| BEGAN);
-    let replica = Replica::adopt(store, known.log.clone(), Vec::new(), keys(1).signing, clock, Limits::default()).unwrap();
+    let replica = Replica::adopt(
+        store,
+        known.log.clone(),
+        Vec::new(),
+        keys(1).signing,
+        clock,
+        Limits::default(),
+    )
+    .unwrap();
     assert_eq!(replica.known().ordered.head(), state.head());
 }
 
@@ -556,11 +825,22 @@ fn section_hash(section: &Section) -> Hash {
 
 fn header(entry: &Entry, author: &AuthorId, after: &Position) -> Vec<u8> {
     let sections: Vec<Hash> = entry.sections.iter().map(section_hash).collect();
-    encode(&(1u8, author, after.seq + 1, after.hash, entry.epoch, sections, entry.head))
+    encode(&(
+        1u8,
+        author,
+        after.seq + 1,
+        after.hash,
+        entry.epoch,
+        sections,
+        entry.head,
+    ))
 }
 
 fn app(kind: &str, payload: Vec<u8>) -> Event {
-    Event::App { kind: kind.to_owned(), payload }
+    Event::App {
+        kind: kind.to_owned(),
+        payload,
+    }
 }
 
 /// One author log with an entry of every sort.
@@ -573,17 +853,40 @@ fn make_author() -> Author {
     let epoch_key: [u8; 32] = bytes(random);
     let epoch = EpochId(hash("epoch id", &[&stream.0, &epoch_key]).0);
     let start = Start::make(random, &device, stream, identity, identity);
-    let mut author = Author { device, start, epoch_key, epoch, entries: Vec::new() };
+    let mut author = Author {
+        device,
+        start,
+        epoch_key,
+        epoch,
+        entries: Vec::new(),
+    };
     let key = SealKey::derive("section", &epoch_key);
     let id = author.start.id();
-    let after = |author: &Author| author.entries.last().map_or(Position::start(&id), VerifiedEntry::position);
+    let after = |author: &Author| {
+        author
+            .entries
+            .last()
+            .map_or(Position::start(&id), VerifiedEntry::position)
+    };
     let mut append = |author: &mut Author, millis: u64, head: Option<Hash>, sections: &[Vec<Event>]| {
         let signing = author.device.clone();
-        let writer = Writer { signing: &signing, author: id, after: after(author), epoch, key: &key, head };
+        let writer = Writer {
+            signing: &signing,
+            author: id,
+            after: after(author),
+            epoch,
+            key: &key,
+            head,
+        };
         let entry = make_entry(random, &writer, Time::from_millis(BEGAN + millis), sections).unwrap();
         author.entries.push(entry);
     };
-    append(&mut author, 0, made.chain.state.head(), &[vec![app("journal.opened", vec![0, 255])]]);
+    append(
+        &mut author,
+        0,
+        made.chain.state.head(),
+        &[vec![app("journal.opened", vec![0, 255])]],
+    );
 
     let (document, session) = (DocumentId([0xd0; 16]), SessionId([0x5e; 16]));
     let actor = DocumentChange::actor(&id, &document, &session);
@@ -594,29 +897,67 @@ fn make_author() -> Author {
             edit.set_text(&path(["text"]), "Rain, then none.")
         })
         .unwrap();
-    let doc = |changes| Event::Document(DocumentChange { collection: "journal".to_owned(), document, session, changes });
+    let doc = |changes| {
+        Event::Document(DocumentChange {
+            collection: "journal".to_owned(),
+            document,
+            session,
+            changes,
+        })
+    };
     append(&mut author, 0, None, &[vec![doc(changes), doc(Vec::new())]]);
-    let sections = [vec![app("a", vec![7; 600])], vec![], vec![app("b", vec![]), app("", vec![1])]];
+    let sections = [
+        vec![app("a", vec![7; 600])],
+        vec![],
+        vec![app("b", vec![]), app("", vec![1])],
+    ];
     append(&mut author, 86_400_000, Some(Hash([9; 32])), &sections);
 
     // A kind of a later version, and after it an entry whose first section was erased.
-    let content = encode(&(Time::from_millis(BEGAN + 90_000_000), vec![("later", encode_to_ipld(&vec![1u8, 2]))]));
+    let content = encode(&(
+        Time::from_millis(BEGAN + 90_000_000),
+        vec![("later", encode_to_ipld(&vec![1u8, 2]))],
+    ));
     let mut plain = (u32::try_from(content.len()).unwrap().to_be_bytes()).to_vec();
     plain.extend_from_slice(&content);
     plain.resize(PAD_FLOOR - 40, 0);
     let at = after(&author);
-    let sealed = key.seal(&mut SeededRandom::new(6), &section_aad(&id, at.seq + 1, &epoch, 0), &plain);
-    let unsigned = Entry { epoch, head: None, sections: vec![Section::Box(sealed)], signature: Signature([0; 64]) };
+    let sealed = key.seal(
+        &mut SeededRandom::new(6),
+        &section_aad(&id, at.seq + 1, &epoch, 0),
+        &plain,
+    );
+    let unsigned = Entry {
+        epoch,
+        head: None,
+        sections: vec![Section::Box(sealed)],
+        signature: Signature([0; 64]),
+    };
     let signature = author.device.sign("entry", &unsigned.hash(&id, at.seq + 1, &at.hash).0);
-    let range = Range { start: None, author: id, after: at, entries: vec![Entry { signature, ..unsigned }] };
+    let range = Range {
+        start: None,
+        author: id,
+        after: at,
+        entries: vec![Entry { signature, ..unsigned }],
+    };
     let verified = range.verify(&author.device.public()).unwrap();
     author.entries.push(verified.entries()[0].clone());
 
-    append(&mut author, 100_000_000, None, &[vec![app("erased", vec![3; 40])], vec![app("kept", vec![4; 40])]]);
+    append(
+        &mut author,
+        100_000_000,
+        None,
+        &[vec![app("erased", vec![3; 40])], vec![app("kept", vec![4; 40])]],
+    );
     let last = author.entries.pop().unwrap();
     let mut entry = last.entry().clone();
     entry.sections[0] = Section::Erased(section_hash(&entry.sections[0]));
-    let range = Range { start: None, author: id, after: after(&author), entries: vec![entry] };
+    let range = Range {
+        start: None,
+        author: id,
+        after: after(&author),
+        entries: vec![entry],
+    };
     let verified = range.verify(&author.device.public()).unwrap();
     assert_eq!(verified.head(), last.position(), "an erased section keeps its hash");
     author.entries.push(verified.entries()[0].clone());
@@ -664,19 +1005,37 @@ fn entry() {
     check("entry", make_entry_vector());
     let v = committed("entry");
     let start = Start::decode(&un(&v["start"])).unwrap();
-    assert_eq!((start.id().to_string(), start.stream().to_string()), (text(&v["author"]).to_owned(), text(&v["stream"]).to_owned()));
+    assert_eq!(
+        (start.id().to_string(), start.stream().to_string()),
+        (text(&v["author"]).to_owned(), text(&v["stream"]).to_owned())
+    );
     let key = SealKey::derive("section", &un_n(&v["epoch_key"]));
     let mut after = Position::start(&start.id());
     for one in list(&v["entries"]) {
         let (epoch, head, sections, signature): Stored = decode(&un(&one["stored"])).unwrap();
-        let entry = Entry { epoch: epoch.unwrap(), head, sections, signature };
-        let range = Range { start: None, author: start.id(), after, entries: vec![entry] };
+        let entry = Entry {
+            epoch: epoch.unwrap(),
+            head,
+            sections,
+            signature,
+        };
+        let range = Range {
+            start: None,
+            author: start.id(),
+            after,
+            entries: vec![entry],
+        };
         let verified = range.verify(&start.device()).unwrap();
         after = verified.head();
         assert_eq!(after.hash.to_string(), text(&one["hash"]));
         let opened = open_entry(&verified.entries()[0], &key).unwrap();
         let contents = list(&one["contents"]).iter().filter(|content| !content.is_null());
-        assert!(opened == contents.map(|content| Content::decode(&un(content)).unwrap()).collect::<Vec<_>>());
+        assert!(
+            opened
+                == contents
+                    .map(|content| Content::decode(&un(content)).unwrap())
+                    .collect::<Vec<_>>()
+        );
         for event in opened.iter().flat_map(|content| &content.events) {
             if let Event::Document(change) = event {
                 let actor = DocumentChange::actor(&start.id(), &change.document, &change.session);
@@ -697,13 +1056,17 @@ fn make_range_vector() -> Value {
     let author = make_author();
     let id = author.start.id();
     let device = author.device.public();
-    let heads: Vec<Position> =
-        std::iter::once(Position::start(&id)).chain(author.entries.iter().map(VerifiedEntry::position)).collect();
+    let heads: Vec<Position> = std::iter::once(Position::start(&id))
+        .chain(author.entries.iter().map(VerifiedEntry::position))
+        .collect();
     let run = |from: usize, to: usize| Range {
         start: (from == 0).then(|| author.start.encode().to_vec()),
         author: id,
         after: heads[from],
-        entries: author.entries[from..to].iter().map(|entry| entry.entry().clone()).collect(),
+        entries: author.entries[from..to]
+            .iter()
+            .map(|entry| entry.entry().clone())
+            .collect(),
     };
     let mut good = Vec::new();
     let mut take = |name: &str, range: Vec<u8>| {
@@ -730,17 +1093,23 @@ fn make_range_vector() -> Value {
     type Change<'a> = (&'a str, &'a dyn Fn(&mut Range));
     let changes: [Change<'_>; 14] = [
         ("a bad last signature", &|range| range.entries[2].signature.0[0] ^= 1),
-        ("the signature of another entry", &|range| range.entries[2].signature = range.entries[1].signature),
+        ("the signature of another entry", &|range| {
+            range.entries[2].signature = range.entries[1].signature
+        }),
         ("no signature", &|range| range.entries[2].signature = Signature([0; 64])),
         ("a changed box", &|range| {
-            let Section::Box(sealed) = &mut range.entries[0].sections[0] else { unreachable!() };
+            let Section::Box(sealed) = &mut range.entries[0].sections[0] else {
+                unreachable!()
+            };
             sealed[30] ^= 1;
         }),
         ("an entry left out", &|range| drop(range.entries.remove(1))),
         ("entries in another order", &|range| range.entries.swap(0, 1)),
         ("another epoch", &|range| range.entries[1].epoch = EpochId([7; 32])),
         ("another head", &|range| range.entries[1].head = Some(Hash([7; 32]))),
-        ("sections in another order", &|range| range.entries[2].sections.swap(0, 1)),
+        ("sections in another order", &|range| {
+            range.entries[2].sections.swap(0, 1)
+        }),
         ("another author", &|range| range.author = AuthorId([7; 32])),
         ("another link", &|range| range.after.hash = Hash([7; 32])),
         ("another seq", &|range| (range.after.seq, range.start) = (2, None)),
@@ -752,21 +1121,46 @@ fn make_range_vector() -> Value {
         change(&mut range);
         refuse(name, range.encode(), device);
     }
-    refuse("of another device", run(0, 3).encode(), secret(2).keys().signing.public());
+    refuse(
+        "of another device",
+        run(0, 3).encode(),
+        secret(2).keys().signing.public(),
+    );
     refuse("bytes after it", [run(0, 3).encode(), vec![0]].concat(), device);
     let mut late = run(1, 3);
     late.start = Some(author.start.encode().to_vec());
     refuse("a start where none belongs", late.encode(), device);
     let random = &mut SeededRandom::new(7);
-    let other = Start::make(random, &author.device, author.start.stream(), author.start.owner(), author.start.author());
+    let other = Start::make(
+        random,
+        &author.device,
+        author.start.stream(),
+        author.start.owner(),
+        author.start.author(),
+    );
     let mut of_other = run(0, 3);
     of_other.start = Some(other.encode().to_vec());
     refuse("the start of another author log", of_other.encode(), device);
     // Signed by the device, and yet not of the form.
     let mut signed = |name: &str, sections: Vec<Section>| {
-        let mut entry = Entry { epoch: author.epoch, head: None, sections, signature: Signature([0; 64]) };
+        let mut entry = Entry {
+            epoch: author.epoch,
+            head: None,
+            sections,
+            signature: Signature([0; 64]),
+        };
         entry.signature = author.device.sign("entry", &entry.hash(&id, 3, &heads[1].hash).0);
-        refuse(name, Range { start: None, author: id, after: heads[1], entries: vec![entry] }.encode(), device);
+        refuse(
+            name,
+            Range {
+                start: None,
+                author: id,
+                after: heads[1],
+                entries: vec![entry],
+            }
+            .encode(),
+            device,
+        );
     };
     signed("no sections", Vec::new());
     signed("257 sections", vec![Section::Erased(Hash([1; 32])); 257]);
@@ -784,7 +1178,10 @@ fn range_refused(bytes: &[u8], device: &PublicKey) -> bool {
     let taken = || {
         let range = Range::decode(bytes).ok()?;
         let start = range.start().ok()?;
-        range.verify(device).ok().filter(|_| start.is_none_or(|start| start.device() == *device))
+        range
+            .verify(device)
+            .ok()
+            .filter(|_| start.is_none_or(|start| start.device() == *device))
     };
     taken().is_none()
 }
@@ -797,11 +1194,21 @@ fn range() {
         let range = Range::decode(&un(&one["range"])).unwrap();
         assert!(range.start().unwrap().is_none_or(|start| start.id() == range.author));
         let head = range.clone().verify(&PublicKey(un_n(&one["device"]))).unwrap().head();
-        assert_eq!((head.seq, head.hash.to_string()), (one["heads"]["seq"].as_u64().unwrap(), text(&one["heads"]["hash"]).to_owned()));
+        assert_eq!(
+            (head.seq, head.hash.to_string()),
+            (
+                one["heads"]["seq"].as_u64().unwrap(),
+                text(&one["heads"]["hash"]).to_owned()
+            )
+        );
         assert_eq!(x(range.encode()), text(&one["range"]));
     }
     for one in list(&v["refused"]) {
-        assert!(range_refused(&un(&one["range"]), &PublicKey(un_n(&one["device"]))), "{} is taken", one["name"]);
+        assert!(
+            range_refused(&un(&one["range"]), &PublicKey(un_n(&one["device"]))),
+            "{} is taken",
+            one["name"]
+        );
     }
 }
 
@@ -819,7 +1226,12 @@ fn have() {
         (
             Some(hashes[0]),
             vec![hashes[5], hashes[4], hashes[3]],
-            vec![item(two, 0, 300, 1), item(one, 0, 70_000, 2), item(one, 5, 9, 3), item(one, 7, 9, 4)],
+            vec![
+                item(two, 0, 300, 1),
+                item(one, 0, 70_000, 2),
+                item(one, 5, 9, 3),
+                item(one, 7, 9, 4),
+            ],
         ),
     ];
     let cases: Vec<_> = cases
@@ -838,18 +1250,42 @@ fn have() {
 #[test]
 fn receipt() {
     let random = &mut SeededRandom::new(9);
-    let position = Position { seq: 1_234, hash: Hash(bytes(random)) };
+    let position = Position {
+        seq: 1_234,
+        hash: Hash(bytes(random)),
+    };
     let peer = secret(3).keys().signing;
-    let made = Receipt::make(&peer, StoreId(bytes(random)), AuthorId(bytes(random)), position, BEGAN + 5);
+    let made = Receipt::make(
+        &peer,
+        StoreId(bytes(random)),
+        AuthorId(bytes(random)),
+        position,
+        BEGAN + 5,
+    );
     let fields = json!({
         "store": x(made.store.0), "author": x(made.author.0), "seq": position.seq, "hash": x(position.hash.0), "time": made.time,
     });
-    check("receipt", json!({"receipt": x(made.encode()), "peer_signing_public": x(peer.public().0), "fields": fields}));
+    check(
+        "receipt",
+        json!({"receipt": x(made.encode()), "peer_signing_public": x(peer.public().0), "fields": fields}),
+    );
     let v = committed("receipt");
     let read = Receipt::decode(&un(&v["receipt"])).unwrap();
     assert_eq!(read.peer.to_string(), text(&v["peer_signing_public"]));
-    assert_eq!((read.position.seq, read.time), (v["fields"]["seq"].as_u64().unwrap(), v["fields"]["time"].as_u64().unwrap()));
-    assert_eq!((x(read.store.0), x(read.author.0)), (text(&v["fields"]["store"]).to_owned(), text(&v["fields"]["author"]).to_owned()));
+    assert_eq!(
+        (read.position.seq, read.time),
+        (
+            v["fields"]["seq"].as_u64().unwrap(),
+            v["fields"]["time"].as_u64().unwrap()
+        )
+    );
+    assert_eq!(
+        (x(read.store.0), x(read.author.0)),
+        (
+            text(&v["fields"]["store"]).to_owned(),
+            text(&v["fields"]["author"]).to_owned()
+        )
+    );
 }
 
 // Linking
@@ -866,9 +1302,17 @@ fn ticket() {
     let endpoint = Keys::of(&secret(1).keys()).2;
     let secret: [u8; 16] = bytes(random);
     let cases = [
-        (LinkRole::Member, vec!["192.0.2.7:50000".to_owned(), "[2001:db8::7]:50000".to_owned()], 1_760_000_300),
+        (
+            LinkRole::Member,
+            vec!["192.0.2.7:50000".to_owned(), "[2001:db8::7]:50000".to_owned()],
+            1_760_000_300,
+        ),
         (LinkRole::NewDevice, vec![], 0),
-        (LinkRole::CloudPeer, vec!["cloud.example:7777".to_owned(), "https://relay.example/".to_owned()], u64::MAX),
+        (
+            LinkRole::CloudPeer,
+            vec!["cloud.example:7777".to_owned(), "https://relay.example/".to_owned()],
+            u64::MAX,
+        ),
     ];
     let good: Vec<_> = cases
         .into_iter()
@@ -882,7 +1326,14 @@ fn ticket() {
         .collect();
     let whole = text(&good[0]["ticket"]).to_owned();
     let of = |version: u8, role: u8, secret: &[u8]| {
-        code(&encode(&(version, role, endpoint, Vec::<String>::new(), serde_bytes::Bytes::new(secret), 9u64)))
+        code(&encode(&(
+            version,
+            role,
+            endpoint,
+            Vec::<String>::new(),
+            serde_bytes::Bytes::new(secret),
+            9u64,
+        )))
     };
     let refused = [
         String::new(),
@@ -904,8 +1355,14 @@ fn ticket() {
     for one in list(&v["good"]) {
         let read = Ticket::parse(text(&one["ticket"])).unwrap();
         assert_eq!(read.to_string(), text(&one["ticket"]));
-        assert_eq!((x(read.secret), read.expires), (text(&one["secret"]).to_owned(), one["expiry"].as_u64().unwrap()));
-        assert_eq!((read.role.byte(), read.endpoint.to_string()), (one["role"].as_u64().unwrap() as u8, text(&one["endpoint"]).to_owned()));
+        assert_eq!(
+            (x(read.secret), read.expires),
+            (text(&one["secret"]).to_owned(), one["expiry"].as_u64().unwrap())
+        );
+        assert_eq!(
+            (read.role.byte(), read.endpoint.to_string()),
+            (one["role"].as_u64().unwrap() as u8, text(&one["endpoint"]).to_owned())
+        );
         let typed = format!(" {}\n", text(&one["ticket"]).to_ascii_uppercase());
         assert!(Ticket::parse(&typed).unwrap() == read, "as a person may type it");
     }
@@ -922,7 +1379,12 @@ fn link() {
     let (keys_d, keys_s) = (Keys::of(&secret(2).keys()), Keys::of(&secret(1).keys()));
     let role = LinkRole::NewDevice;
     let proof = LinkProof::make(&ticket_secret, role, &keys_d, &nonce_d);
-    let number = short_number(&ticket_secret, &proof.commitment, (&nonce_d, &keys_d), (&nonce_s, &keys_s));
+    let number = short_number(
+        &ticket_secret,
+        &proof.commitment,
+        (&nonce_d, &keys_d),
+        (&nonce_s, &keys_s),
+    );
     let keys = |keys: &Keys| [x(keys.0.0), x(keys.1.0), x(keys.2.0)];
     check(
         "link",
@@ -933,7 +1395,10 @@ fn link() {
         }),
     );
     let v = committed("link");
-    let read = LinkProof { commitment: Hash(un_n(&v["commitment"])), proof: Hash(un_n(&v["proof"])) };
+    let read = LinkProof {
+        commitment: Hash(un_n(&v["commitment"])),
+        proof: Hash(un_n(&v["proof"])),
+    };
     assert!(read.proves(&un_n(&v["secret"]), role, &keys_d) && read.reveals(&un_n(&v["nonce_d"])));
 }
 
@@ -962,41 +1427,91 @@ fn make_frames() -> Value {
     };
     let identity = made.chain.state.identity();
     let pending: Vec<Vec<u8>> = made.pending.iter().map(Operation::encode).collect();
-    let commits = made.chain.log[..2].iter().map(|(commit, operation)| (commit.encode().to_vec(), operation.encode()));
+    let commits = made.chain.log[..2]
+        .iter()
+        .map(|(commit, operation)| (commit.encode().to_vec(), operation.encode()));
     let [hash_a, hash_b, hash_c]: [Hash; 3] = std::array::from_fn(|_| Hash(bytes(random)));
     let store = StoreId(bytes(random));
     let at = author.entries[0].position();
-    let receipts: Vec<Vec<u8>> =
-        [author.entries[0].position(), author.entries[4].position()]
-            .map(|at| Receipt::make(&made.devices[2].signing, store, range.author, at, BEGAN).encode().to_vec())
-            .to_vec();
+    let receipts: Vec<Vec<u8>> = [author.entries[0].position(), author.entries[4].position()]
+        .map(|at| {
+            Receipt::make(&made.devices[2].signing, store, range.author, at, BEGAN)
+                .encode()
+                .to_vec()
+        })
+        .to_vec();
     let keys = Keys::of(&made.devices[1]);
     let agrees = consent(&made.devices[1].signing, &identity, &keys, false);
     let (role, author) = (1, range.author);
     let items = vec![Item(author, 0, at.seq, at.hash), Item(author, 2, 70_000, hash_a)];
-    let hello = |proofs| Message::Hello { identity, digest: hash_a, store, proofs };
+    let hello = |proofs| Message::Hello {
+        identity,
+        digest: hash_a,
+        store,
+        proofs,
+    };
     let text = |text: &str| text.to_owned();
     let messages = [
         hello(vec![]),
         hello(pending.clone()),
-        Message::State { count: 0, head: None, pending: vec![], items: vec![], more: false },
-        Message::State { count: 19, head: Some(hash_b), pending: vec![hash_a, hash_c], items, more: true },
+        Message::State {
+            count: 0,
+            head: None,
+            pending: vec![],
+            items: vec![],
+            more: false,
+        },
+        Message::State {
+            count: 19,
+            head: Some(hash_b),
+            pending: vec![hash_a, hash_c],
+            items,
+            more: true,
+        },
         Message::Operations(pending),
         Message::Commits(commits.collect()),
         Message::Range(Box::new(range)),
         Message::Receipts(receipts.clone()),
-        Message::Refused { author: Some(author), reason: RefuseReason::QuotaBytes, limit: 1 << 40 },
-        Message::Refused { author: None, reason: RefuseReason::Rate, limit: 0 },
-        Message::Locate { author, points: vec![(at.seq, at.hash), (1, Hash(author.0))] },
+        Message::Refused {
+            author: Some(author),
+            reason: RefuseReason::QuotaBytes,
+            limit: 1 << 40,
+        },
+        Message::Refused {
+            author: None,
+            reason: RefuseReason::Rate,
+            limit: 0,
+        },
+        Message::Locate {
+            author,
+            points: vec![(at.seq, at.hash), (1, Hash(author.0))],
+        },
         Message::Synced(300),
         Message::Bye(ByeReason::ShuttingDown),
         Message::Loss(receipts),
-        Message::LinkBegin { role, keys, commitment: hash_a, proof: hash_b },
-        Message::LinkReply { role, keys, nonce: hash_c },
+        Message::LinkBegin {
+            role,
+            keys,
+            commitment: hash_a,
+            proof: hash_b,
+        },
+        Message::LinkReply {
+            role,
+            keys,
+            nonce: hash_c,
+        },
         Message::LinkReveal(hash_a),
         Message::LinkOffer(identity),
-        Message::LinkConsent { consent: agrees, name: text("Zoë’s tablet"), services: vec![] },
-        Message::LinkConsent { consent: agrees, name: text("cloud"), services: vec![text("cloud.example:7777")] },
+        Message::LinkConsent {
+            consent: agrees,
+            name: text("Zoë’s tablet"),
+            services: vec![],
+        },
+        Message::LinkConsent {
+            consent: agrees,
+            name: text("cloud"),
+            services: vec![text("cloud.example:7777")],
+        },
         Message::LinkWelcome(hash_b),
         Message::LinkRefused(text("declined")),
         Message::LinkDone,
@@ -1048,11 +1563,18 @@ fn frames() {
     let mut kinds = Vec::new();
     for one in list(&v["frames"]) {
         let message = unframe(&un(&one["frame"])).expect("the frame decodes");
-        assert_eq!((u64::from(message.kind()), x(message.to_frame())), (one["kind"].as_u64().unwrap(), text(&one["frame"]).to_owned()));
+        assert_eq!(
+            (u64::from(message.kind()), x(message.to_frame())),
+            (one["kind"].as_u64().unwrap(), text(&one["frame"]).to_owned())
+        );
         kinds.push(message.kind());
     }
     kinds.dedup();
-    assert_eq!(kinds, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 32, 33, 34, 35, 36, 37, 38, 39], "a frame of every kind");
+    assert_eq!(
+        kinds,
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 32, 33, 34, 35, 36, 37, 38, 39],
+        "a frame of every kind"
+    );
     for one in list(&v["refused"]) {
         assert_eq!(unframe(&un(one)), None, "{one} is taken");
     }

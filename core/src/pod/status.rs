@@ -156,7 +156,7 @@ pub struct Status {
 }
 
 /// How the last attempt at a peer went.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Contact {
     pub reached: Option<u64>,
     pub waiting: Option<WaitReason>,

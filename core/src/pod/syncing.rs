@@ -11,14 +11,14 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::{
     Pod,
     running::{Running, lock},
-    status::{Contact, SyncState, WaitReason},
+    status::{SyncState, WaitReason},
 };
 use crate::{
     crypto::{PublicKey, decode},
     error::Error,
     identity::IdentityId,
     net::{Drive, Frames, Host, Mode, Net, NetError, Report, Service, ServiceLimits, StopReason, stopped},
-    sync::{Message, RefuseReason, Replica, Session},
+    sync::{Message, Outcome, RefuseReason, Replica, Session},
 };
 
 /// Within a sync, how long one peer may take to answer at all.
@@ -299,17 +299,14 @@ impl Running {
             .await
             .map_err(|_| NetError::Stopped)??;
         let (contacts, peer) = (Arc::downgrade(self), target.key);
-        let progress = move |outcome: &crate::sync::Outcome| {
+        let progress = move |outcome: &Outcome| {
             if let Some(running) = contacts.upgrade() {
                 let mut contacts = lock(&running.contacts);
-                let contact = contacts.entry(peer).or_insert(Contact {
-                    reached: None,
-                    waiting: None,
-                    syncing: None,
-                });
+                let contact = contacts.entry(peer).or_default();
                 let done = outcome.sent + outcome.received;
-                let done_before = contact.syncing.map_or(0, |(_, total)| total);
-                contact.syncing = (outcome.to_send > 0).then_some((done, done_before.max(done + outcome.to_send)));
+                contact.reached = Some((running.options.clock)());
+                contact.waiting = refusal_of(outcome);
+                contact.syncing = (outcome.left > 0 && contact.waiting.is_none()).then_some((done, done + outcome.left));
             }
         };
         let drive = Drive {
@@ -328,11 +325,7 @@ impl Running {
     fn note_contact(&self, target: &Target, result: &Result<Report, NetError>) {
         let now = (self.options.clock)();
         let mut contacts = lock(&self.contacts);
-        let contact = contacts.entry(target.key).or_insert(Contact {
-            reached: None,
-            waiting: None,
-            syncing: None,
-        });
+        let contact = contacts.entry(target.key).or_default();
         contact.syncing = None;
         contact.waiting = match result {
             Ok(report) => {
@@ -354,15 +347,18 @@ impl Running {
     }
 }
 
-fn reason_of(report: &Report) -> Option<WaitReason> {
-    let refused = report.outcome.refused.first().map(|(reason, limit)| match reason {
+fn refusal_of(outcome: &Outcome) -> Option<WaitReason> {
+    outcome.refused.first().map(|(reason, limit)| match reason {
         RefuseReason::QuotaBytes | RefuseReason::QuotaEntries => WaitReason::QuotaExceeded { limit: *limit },
         RefuseReason::UpdateNeeded => WaitReason::UpdateNeeded,
         other => WaitReason::Refused(*other),
-    });
+    })
+}
+
+fn reason_of(report: &Report) -> Option<WaitReason> {
     match report.reason {
         StopReason::Deadline | StopReason::Budget => Some(WaitReason::NotFinished),
-        StopReason::Done | StopReason::Stopped | StopReason::Remote(_) => refused,
+        StopReason::Done | StopReason::Stopped | StopReason::Remote(_) => refusal_of(&report.outcome),
     }
 }
 

@@ -156,6 +156,8 @@ pub enum Message {
     Bye(ByeReason),
     /// Receipts of the receiver's that its State contradicts.
     Loss(Vec<Vec<u8>>),
+    /// Heads that the receiver says it holds: the sender wants receipts for them.
+    Confirm(Vec<(AuthorId, u64, Hash)>),
     /// Linking: the dialler's role, keys and promise.
     LinkBegin {
         /// See `LinkRole`.
@@ -229,6 +231,7 @@ impl Message {
             Self::Synced(_) => 8,
             Self::Bye(_) => 9,
             Self::Loss(_) => 10,
+            Self::Confirm(_) => 11,
             Self::LinkBegin { .. } => 32,
             Self::LinkReply { .. } => 33,
             Self::LinkReveal(_) => 34,
@@ -276,6 +279,7 @@ impl Message {
             }
             Self::Locate { author, points } => encode(&(author, points)),
             Self::Synced(received) => encode(&(received,)),
+            Self::Confirm(heads) => encode(&(heads,)),
             Self::Bye(reason) => encode(&(reason.as_str(),)),
             Self::LinkBegin {
                 role,
@@ -354,6 +358,7 @@ impl Message {
                 Self::Bye(ByeReason::read(&reason).ok_or(MessageError::Malformed(kind))?)
             }
             10 => Self::Loss(vectors(decode::<(Vec<ByteBuf>,)>(body)?.0)),
+            11 => Self::Confirm(decode::<(Vec<(AuthorId, u64, Hash)>,)>(body)?.0),
             32 => {
                 let (role, keys, commitment, proof) = decode(body)?;
                 Self::LinkBegin {

@@ -22,6 +22,8 @@ const ITEMS_AT_ONCE: usize = 8_192;
 const OPERATIONS_BYTES: usize = 512 * 1024;
 /// Ranges that may wait for their receipts: more would only fill the other side's memory.
 const RANGES_IN_FLIGHT: usize = 16;
+/// Receipts or heads in one Loss or Confirm message.
+const AT_ONCE: usize = 1_024;
 /// Items that a peer may claim to hold.
 const MAX_ITEMS: usize = 1_000_000;
 
@@ -71,8 +73,8 @@ pub struct Outcome {
     pub sent: u64,
     /// Entries received that are new here.
     pub received: u64,
-    /// Entries still to send, as far as is known.
-    pub to_send: u64,
+    /// Entries still to send and to receive, as far as is known.
+    pub left: u64,
     /// What the other side did not take, and why.
     pub refused: BTreeSet<(RefuseReason, u64)>,
     /// Receipts that the other side contradicted: it lost entries, which were sent again.
@@ -279,6 +281,7 @@ impl Session {
                 Ok(())
             }
             (Phase::Open, Message::Loss(list)) => self.answer_loss(&list, replica),
+            (Phase::Open, Message::Confirm(heads)) => self.answer_confirm(&heads, replica),
             _ => Err(SessionError::Protocol("a message at the wrong time")),
         }
     }
@@ -386,7 +389,21 @@ impl Session {
         self.check_losses(replica)?;
         let theirs: Vec<Item> = self.theirs.values().flatten().copied().collect();
         replica.retire_copied(&theirs)?;
-        self.look_at_heads(replica, true)
+        self.look_at_heads(replica, true)?;
+        self.outcome.left = self.difference();
+        Ok(())
+    }
+
+    /// How many entries one side has and the other has not, as far as heads tell.
+    fn difference(&self) -> u64 {
+        let ours = |author: &AuthorId| {
+            self.seen.get(author).and_then(|branches| branches.iter().map(|branch| branch.head.seq).max()).unwrap_or(1)
+        };
+        let theirs = |author: &AuthorId| {
+            self.theirs.get(author).and_then(|items| items.iter().map(|item| item.2).max()).unwrap_or(1)
+        };
+        let authors: BTreeSet<&AuthorId> = self.seen.keys().chain(self.theirs.keys()).collect();
+        authors.into_iter().map(|author| ours(author).abs_diff(theirs(author))).sum()
     }
 
     fn check_losses(&mut self, replica: &Replica) -> Result<(), SessionError> {
@@ -397,14 +414,34 @@ impl Session {
             &theirs,
             std::mem::take(&mut self.receipts),
         )?;
-        if !lost.is_empty() {
-            self.outcome.losses += lost.len() as u64;
+        self.outcome.losses += lost.len() as u64;
+        for lost in lost.chunks(AT_ONCE) {
+            self.say(Message::Loss(lost.iter().map(|receipt| receipt.encode().to_vec()).collect()));
+        }
+        if replica.is_device() {
+            self.ask_for_receipts(replica)?;
+        }
+        if !self.outbox.is_empty() {
+            // There is something to say after all.
             self.synced_at = None;
-            for lost in lost.chunks(1024) {
-                self.say(Message::Loss(
-                    lost.iter().map(|receipt| receipt.encode().to_vec()).collect(),
-                ));
+        }
+        Ok(())
+    }
+
+    /// Asks for receipts for what the other side says it holds: a session may have been cut between the entries and their receipt.
+    fn ask_for_receipts(&mut self, replica: &Replica) -> Result<(), SessionError> {
+        let mut unconfirmed = Vec::new();
+        for (author, branches) in &self.seen {
+            for branch in branches {
+                let held = self.theirs.get(author).is_some_and(|items| items.iter().any(|item| item.head() == branch.head));
+                let receipt = replica.read(|read| read.receipt_at(author, branch.branch, &self.remote))?;
+                if held && receipt != Some(branch.head) {
+                    unconfirmed.push((*author, branch.head.seq, branch.head.hash));
+                }
             }
+        }
+        for heads in unconfirmed.chunks(AT_ONCE) {
+            self.say(Message::Confirm(heads.to_vec()));
         }
         Ok(())
     }
@@ -610,6 +647,7 @@ impl Session {
         match replica.take_range(range) {
             Ok(appended) => {
                 self.outcome.received += appended.new as u64;
+                self.outcome.left = self.outcome.left.saturating_sub(appended.new as u64);
                 let items = self.theirs.entry(author).or_default();
                 // A known head that lies before this one says nothing any more; a few too many do no harm.
                 if items.len() >= 64 {
@@ -672,6 +710,7 @@ impl Session {
             {
                 let (_, _, entries) = self.in_flight.remove(place).expect("just found there");
                 self.outcome.sent += entries;
+                self.outcome.left = self.outcome.left.saturating_sub(entries);
             }
         }
         Ok(())
@@ -715,8 +754,11 @@ impl Session {
 
     /// The other side says that we contradict receipts of ours. For what is here after all it gets new ones.
     fn answer_loss(&mut self, list: &[Vec<u8>], replica: &Replica) -> Result<(), SessionError> {
+        if list.len() > AT_ONCE {
+            return Err(SessionError::Protocol("too many receipts"));
+        }
         let mut again = Vec::new();
-        for bytes in list.iter().take(1024) {
+        for bytes in list {
             let Ok(receipt) = Receipt::decode(bytes) else {
                 return Err(SessionError::Protocol("a receipt that does not verify"));
             };
@@ -726,6 +768,23 @@ impl Session {
         }
         if !again.is_empty() {
             self.say(Message::Receipts(again));
+        }
+        Ok(())
+    }
+
+    fn answer_confirm(&mut self, heads: &[(AuthorId, u64, Hash)], replica: &Replica) -> Result<(), SessionError> {
+        if heads.len() > AT_ONCE {
+            return Err(SessionError::Protocol("too many heads"));
+        }
+        let mut receipts = Vec::new();
+        for (author, seq, hash) in heads {
+            let position = Position { seq: *seq, hash: *hash };
+            if seq > &1 && replica.read(|read| read.holds(author, position))? {
+                receipts.push(replica.receipt(*author, position).encode().to_vec());
+            }
+        }
+        if !receipts.is_empty() {
+            self.say(Message::Receipts(receipts));
         }
         Ok(())
     }

@@ -422,8 +422,8 @@ fn first_line(child: &mut Child) -> (String, BufReader<std::process::ChildStdout
 }
 
 #[test]
-fn a_second_device_joins_by_a_code_once() {
-    let (phone, tablet, third) = (Journal::new(), Journal::none(), Journal::none());
+fn a_second_device_joins_by_a_code() {
+    let (phone, tablet) = (Journal::new(), Journal::none());
     phone.json(&["new", "from the phone"]);
     let mut showing = phone.start_piped(&["link", "--show", "--yes"]);
     let (code, _stdout) = first_line(&mut showing);
@@ -441,9 +441,6 @@ fn a_second_device_joins_by_a_code_once() {
         names.contains(&"tablet".into()) && names.contains(&"laptop".into()),
         "{names:?}"
     );
-    // Nobody shows it any more.
-    let output = third.run(&["join", &code, "--yes"]);
-    assert!(!output.status.success());
 }
 
 #[test]

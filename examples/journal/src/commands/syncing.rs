@@ -52,7 +52,7 @@ fn peer_json(peer: &PeerReport) -> Json {
     let more = match &peer.result {
         Ok(report) => json!({
             "outcome": outcome(report.reason), "sent": report.outcome.sent,
-            "received": report.outcome.received, "to_send": report.outcome.to_send, "losses": report.outcome.losses,
+            "received": report.outcome.received, "left": report.outcome.left, "losses": report.outcome.losses,
             "round_trips": report.outcome.round_trips, "bytes_sent": report.bytes_sent,
             "bytes_received": report.bytes_received,
             "refused": report.outcome.refused.iter().map(|(reason, limit)| json!({"reason": reason.to_string(), "limit": limit})).collect::<Vec<_>>(),
