@@ -111,6 +111,15 @@ impl Data {
             why: "it is missing".to_owned(),
         };
         let file = folder.read()?.ok_or_else(damaged)?;
+        if file.recovery.is_some() {
+            return Err(Failure::new(
+                "not-a-peer",
+                format!(
+                    "{} is the folder of a pod, not of a cloud peer: choose another",
+                    path.display()
+                ),
+            ));
+        }
         let place = keeper_dir(path);
         let secret = match FileKeeper::new(&place).load(&file.secret) {
             Ok(Kept::Found(secret)) => secret,

@@ -6,14 +6,14 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rhizome::{
     Confirm, LinkOutcome, NetOptions, Relay, Ticket,
     crypto::OsRandom,
-    identity::{Commit, IdentityId, Keys, LinkRole, MAX_SERVICES, Operation},
+    identity::{Commit, IdentityError, IdentityId, Keys, LinkRole, MAX_SERVICES, Operation},
     net::{
         Frames, Host, Invitations, Keep, LinkError, Net, NetError, Newcomer, Report, Service, ServiceLimits, answer,
         join, refuse,
@@ -162,6 +162,8 @@ struct Cloud {
     options: PeerOptions,
     invitations: Invitations,
     replicas: RwLock<HashMap<IdentityId, Arc<Replica>>>,
+    /// Held while an identity is added.
+    keeping: Mutex<()>,
     stop: watch::Receiver<bool>,
 }
 
@@ -213,6 +215,7 @@ impl Peer {
             options,
             invitations: Invitations::default(),
             replicas: RwLock::new(replicas),
+            keeping: Mutex::default(),
             stop: stopping.clone(),
         });
         let service = Service::new(net, cloud.clone(), limits, stopping.clone());
@@ -259,6 +262,22 @@ impl Peer {
         control::forget(data.path());
         let _ = tokio::task::spawn_blocking(move || data.close()).await;
     }
+}
+
+/// Takes what is new of an identity log.
+fn learn(replica: &Replica, log: &[(Commit, Operation)], pending: Vec<Operation>) -> Result<(), ReplicaError> {
+    let commits: Vec<_> = log
+        .iter()
+        .map(|(commit, operation)| (commit.encode().to_vec(), operation.encode()))
+        .collect();
+    replica.take_commits(&commits)?;
+    for operation in pending {
+        match replica.take_operation(operation) {
+            Err(ReplicaError::Identity(IdentityError::Void(_))) => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// Loads every identity, and orders what waited for it.
@@ -356,6 +375,14 @@ impl Cloud {
 
     /// Keeps a new identity: its log, what it may use, and from then on its sessions.
     fn keep(&self, log: Vec<(Commit, Operation)>, pending: Vec<Operation>) -> Result<(), ReplicaError> {
+        let _keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        // One identity is one replica, or two of them would order operations past each other. What is here keeps its quota.
+        let known = log
+            .first()
+            .and_then(|(_, genesis)| Host::replica(self, &genesis.identity()));
+        if let Some(replica) = known {
+            return learn(&replica, &log, pending);
+        }
         let replica = Replica::adopt(
             self.data.log().clone(),
             log,

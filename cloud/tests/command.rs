@@ -284,6 +284,11 @@ async fn a_running_server_is_asked_and_logs_no_user_data() {
     let status = json(&cloud(&["status", "--json", "--data", &at]));
     assert_eq!((&status["running"], &status["entries"]), (&false.into(), &1.into()));
     pod.shutdown().await;
+    let text = complaint(
+        &cloud(&["status", "--data", dir.path().join("pod").to_str().unwrap()]),
+        1,
+    );
+    assert!(text.contains("a pod"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -255,6 +255,9 @@ async fn a_code_links_once_while_it_is_valid_and_no_other_does() {
     assert_eq!(reason(slow.link(&expired, yes()).await.unwrap_err()), "expired");
     assert_eq!(peer.identities().await.unwrap().len(), 1);
 
+    // As a QR code it is in capitals.
+    let loud = rhizome::Ticket::parse(&code.to_uppercase()).unwrap();
+    assert_eq!(loud.to_string(), code);
     let damaged = other.link(&code[..code.len() - 1], yes()).await.unwrap_err();
     assert!(matches!(damaged, Error::Ticket(_)), "{damaged}");
     peer.stop().await;
@@ -301,7 +304,11 @@ async fn a_peer_that_is_declined_or_linked_twice_stays_sound() {
     );
     assert!(peer.identities().await.unwrap().is_empty());
     link(&phone, &peer).await;
-    assert!(phone.link(&peer.code(MINUTE).to_string(), yes()).await.is_err());
+    let twice = phone.link(&peer.code(MINUTE).to_string(), yes()).await.unwrap_err();
+    assert!(
+        matches!(twice, Error::Link(rhizome::net::LinkError::AlreadyLinked)),
+        "{twice}"
+    );
     write(&phone, "one").await;
     assert!(matches!(sync(&phone).await, SyncState::UpToDate { .. }));
     peer.stop().await;

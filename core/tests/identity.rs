@@ -10,8 +10,8 @@ use rhizome::{
     crypto::{DeviceSecret, Keeper, Kept, Random, SecretId, SeededRandom, Wrap, Zeroizing, decode},
     document::Documents,
     identity::{
-        Keys, LinkRole, Operation, Proposer, RecoverySecret, Ticket, TicketError, Verdict, VoidReason, add_device, add_peer,
-        change_orderers, consent, did, did_document, parse_did, streams,
+        Keys, LinkRole, Operation, Proposer, RecoverySecret, Ticket, TicketError, Verdict, VoidReason, add_device,
+        add_peer, change_orderers, consent, did, did_document, parse_did, streams,
     },
     log::{DocumentChange, DocumentId, Position, Range, SessionId, Time, Writer, make_entry},
     path,
@@ -48,13 +48,19 @@ fn operations_that_may_have_no_effect_have_none() {
     let public = Keys::of(&device);
     let yes = consent(&device.signing, &identity, &public, false);
     let void = |reason| Verdict::Void(reason);
-    let good = with_proposer(&mut first, |random, by| add_device(random, by, public, yes, "tablet").unwrap());
+    let good = with_proposer(&mut first, |random, by| {
+        add_device(random, by, public, yes, "tablet").unwrap()
+    });
     assert_eq!(verdict(&first, &good), Verdict::Ok);
     // Consent to be a device is none to be a peer, and none for other keys.
-    let as_peer = with_proposer(&mut first, |random, by| add_peer(random, by, public, yes, vec![], "cloud"));
+    let as_peer = with_proposer(&mut first, |random, by| {
+        add_peer(random, by, public, yes, vec![], "cloud")
+    });
     assert_eq!(verdict(&first, &as_peer), void(VoidReason::NoConsent));
     let other = Keys::of(&keys(51));
-    let for_other = with_proposer(&mut first, |random, by| add_device(random, by, other, yes, "tablet").unwrap());
+    let for_other = with_proposer(&mut first, |random, by| {
+        add_device(random, by, other, yes, "tablet").unwrap()
+    });
     assert_eq!(verdict(&first, &for_other), void(VoidReason::NoConsent));
     // A stranger proposes.
     let mut stranger = Member::first(60);
@@ -66,19 +72,28 @@ fn operations_that_may_have_no_effect_have_none() {
     first.replica.take_operation(theirs).expect_err("taken");
     first.replica.take_operation(good.clone()).unwrap();
     assert_eq!(verdict(&first, &good), void(VoidReason::Repeated));
-    let again = with_proposer(&mut first, |random, by| add_device(random, by, public, yes, "tablet").unwrap());
+    let again = with_proposer(&mut first, |random, by| {
+        add_device(random, by, public, yes, "tablet").unwrap()
+    });
     assert_eq!(verdict(&first, &again), void(VoidReason::KeyInUse));
     // Cloud peers never propose.
     let cloud = keys(70);
     let cloud_keys = Keys::of(&cloud);
     let yes = consent(&cloud.signing, &identity, &cloud_keys, true);
     let too_many = vec!["host:1".to_owned(); 9];
-    let crowded = with_proposer(&mut first, |random, by| add_peer(random, by, cloud_keys, yes, too_many, "cloud"));
+    let crowded = with_proposer(&mut first, |random, by| {
+        add_peer(random, by, cloud_keys, yes, too_many, "cloud")
+    });
     assert_eq!(verdict(&first, &crowded), void(VoidReason::BadServices));
-    let peer = with_proposer(&mut first, |random, by| add_peer(random, by, cloud_keys, yes, vec![], "cloud"));
+    let peer = with_proposer(&mut first, |random, by| {
+        add_peer(random, by, cloud_keys, yes, vec![], "cloud")
+    });
     first.replica.take_operation(peer).unwrap();
     let by_peer = with_proposer(&mut first, |random, by| {
-        let by = Proposer { signing: &cloud.signing, ..*by };
+        let by = Proposer {
+            signing: &cloud.signing,
+            ..*by
+        };
         change_orderers(random, &by, 1, vec![cloud_keys.0])
     });
     assert_eq!(verdict(&first, &by_peer), void(VoidReason::NotADevice));
@@ -89,7 +104,10 @@ fn operations_that_may_have_no_effect_have_none() {
     assert_eq!(change(0, vec![cloud_keys.0]).0, void(VoidReason::WrongTerm));
     assert_eq!(change(2, vec![cloud_keys.0]).0, void(VoidReason::WrongTerm));
     assert_eq!(change(1, vec![]).0, void(VoidReason::BadOrderers));
-    assert_eq!(change(1, vec![cloud_keys.0, cloud_keys.0]).0, void(VoidReason::BadOrderers));
+    assert_eq!(
+        change(1, vec![cloud_keys.0, cloud_keys.0]).0,
+        void(VoidReason::BadOrderers)
+    );
     assert_eq!(change(1, vec![Keys::of(&keys(80)).0]).0, void(VoidReason::BadOrderers));
     let (ok, operation) = change(1, vec![cloud_keys.0]);
     assert_eq!(ok, Verdict::Ok);
@@ -98,7 +116,10 @@ fn operations_that_may_have_no_effect_have_none() {
     let later = with_proposer(&mut first, |random, by| streams(random, by, &["later"]));
     first.replica.take_operation(later).unwrap();
     let known = first.replica.known();
-    assert_eq!((known.ordered.term(), known.ordered.orderers()), (1, &[cloud_keys.0][..]));
+    assert_eq!(
+        (known.ordered.term(), known.ordered.orderers()),
+        (1, &[cloud_keys.0][..])
+    );
     assert_eq!(known.pending.len(), 1);
 }
 
@@ -116,15 +137,21 @@ fn a_cloud_peer_reaches_no_key_and_a_new_device_reaches_all() {
     assert_eq!(ring.name(&second.keys.signing.public()), Some("another"));
     let cloud = known.key_ring(&keys(70));
     assert!(cloud.streams().is_empty() && cloud.identity_key(&known.ordered.key_id()).is_none());
-    assert!(cloud.name(&second.keys.signing.public()).is_none(), "names are sealed too");
+    assert!(
+        cloud.name(&second.keys.signing.public()).is_none(),
+        "names are sealed too"
+    );
 }
 
 #[test]
 fn an_entry_whose_key_has_not_arrived_is_kept_and_opened_later() {
     let mut writer = Member::first(1);
     let reader = writer.another(10);
-    let documents =
-        Documents::new(reader.replica.store().clone(), Views::in_memory().unwrap(), reader.replica.identity());
+    let documents = Documents::new(
+        reader.replica.store().clone(),
+        Views::in_memory().unwrap(),
+        reader.replica.identity(),
+    );
     let operation = with_proposer(&mut writer, |random, by| streams(random, by, &["diary"]));
     writer.replica.take_operation(operation).unwrap();
     let stream = writer.stream("diary");
@@ -147,7 +174,12 @@ fn an_entry_whose_key_has_not_arrived_is_kept_and_opened_later() {
             head: None,
         },
         Time::from_millis(5),
-        &[vec![Event::Document(DocumentChange { collection: "diary".into(), document, session, changes })]],
+        &[vec![Event::Document(DocumentChange {
+            collection: "diary".into(),
+            document,
+            session,
+            changes,
+        })]],
     )
     .unwrap();
     let range = Range {
@@ -163,7 +195,10 @@ fn an_entry_whose_key_has_not_arrived_is_kept_and_opened_later() {
     assert_eq!(documents.get(&document).unwrap(), None);
     let known = writer.replica.known();
     let (commit, operation) = known.log.last().unwrap();
-    reader.replica.take_commits(&[(commit.encode().to_vec(), operation.encode())]).unwrap();
+    reader
+        .replica
+        .take_commits(&[(commit.encode().to_vec(), operation.encode())])
+        .unwrap();
     assert_eq!((fold().entries, documents.waiting().unwrap()), (1, 0));
     assert!(documents.get(&document).unwrap().is_some());
 }
@@ -188,11 +223,24 @@ fn a_change_in_another_actors_name_is_not_shown() {
         key: ring.epoch(&epoch).unwrap(),
         head: None,
     };
-    let event = Event::Document(DocumentChange { collection: "journal".into(), document, session, changes });
+    let event = Event::Document(DocumentChange {
+        collection: "journal".into(),
+        document,
+        session,
+        changes,
+    });
     let entry = make_entry(&mut writer.random, &parts, Time::from_millis(5), &[vec![event]]).unwrap();
-    writer.replica.store().write(move |write| write.append_own(&entry)).wait().unwrap();
-    let documents =
-        Documents::new(writer.replica.store().clone(), Views::in_memory().unwrap(), writer.replica.identity());
+    writer
+        .replica
+        .store()
+        .write(move |write| write.append_own(&entry))
+        .wait()
+        .unwrap();
+    let documents = Documents::new(
+        writer.replica.store().clone(),
+        Views::in_memory().unwrap(),
+        writer.replica.identity(),
+    );
     assert_eq!(documents.fold(&ring).unwrap().unreadable, 1);
     assert_eq!(documents.get(&document).unwrap(), None);
 }
@@ -224,16 +272,25 @@ fn codes_that_are_damaged_old_or_none_are_told_apart() {
         expires: 1_000,
     };
     let code = ticket.to_string();
-    assert_eq!(Ticket::parse_at(&format!("  {}\n", code.to_uppercase()), 999), Ok(ticket));
+    assert_eq!(
+        Ticket::parse_at(&format!("  {}\n", code.to_uppercase()), 999),
+        Ok(ticket)
+    );
     assert_eq!(Ticket::parse_at(&code, 1_000), Err(TicketError::Expired));
     assert_eq!(Ticket::parse("https://example.org"), Err(TicketError::NotATicket));
     for place in "rhizome:".len()..code.len() {
         let mut damaged = code.clone().into_bytes();
         damaged[place] = if damaged[place] == b'a' { b'b' } else { b'a' };
-        assert!(Ticket::parse(std::str::from_utf8(&damaged).unwrap()).is_err(), "letter {place}");
+        assert!(
+            Ticket::parse(std::str::from_utf8(&damaged).unwrap()).is_err(),
+            "letter {place}"
+        );
         assert!(Ticket::parse(&code[..place]).is_err(), "cut at {place}");
     }
-    assert!(!format!("{:?}", Ticket::parse(&code)).contains("5, 5"), "no secret in Debug");
+    assert!(
+        !format!("{:?}", Ticket::parse(&code)).contains("5, 5"),
+        "no secret in Debug"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,7 +301,11 @@ async fn the_24_words_open_what_opens_the_folder() {
     let identity = parse_did(&pod.did().unwrap()).unwrap();
     pod.shutdown().await;
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join("pod.json")).unwrap()).unwrap();
-    let unhex = |value: &serde_json::Value| data_encoding::HEXLOWER.decode(value.as_str().unwrap().as_bytes()).unwrap();
+    let unhex = |value: &serde_json::Value| {
+        data_encoding::HEXLOWER
+            .decode(value.as_str().unwrap().as_bytes())
+            .unwrap()
+    };
     let id = SecretId::from_slice(&unhex(&json["secret"])).unwrap();
     let wrap: Wrap = decode(&unhex(&json["recovery"])).unwrap();
     let log = rhizome::store::LogStore::open(dir.path(), false, &mut SeededRandom::new(1)).unwrap();
@@ -252,9 +313,17 @@ async fn the_24_words_open_what_opens_the_folder() {
     let state = rhizome::identity::State::begin(&stored.ordered[0].1).unwrap();
     let recovery = RecoverySecret::from_words(&words).unwrap();
     assert_eq!(recovery.public(), state.recovery());
-    let info = [b"rhizome/1 device secret", &state.binding().0[..], &id.0, &recovery.public().1.0].concat();
+    let info = [
+        b"rhizome/1 device secret",
+        &state.binding().0[..],
+        &id.0,
+        &recovery.public().1.0,
+    ]
+    .concat();
     let secret = recovery.agreement().unwrap(&info, &wrap).unwrap();
-    let Kept::Found(kept) = keeper.load(&id).unwrap() else { panic!("kept") };
+    let Kept::Found(kept) = keeper.load(&id).unwrap() else {
+        panic!("kept")
+    };
     assert_eq!(secret.as_slice(), kept.expose());
     let mut wrong: Zeroizing<String> = words.clone();
     wrong.push('x');

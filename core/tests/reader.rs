@@ -69,11 +69,15 @@ fn reader(arguments: &[&str], input: &str) -> Option<Value> {
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reader");
     let python = python();
-    let hint = "`make test` sets its Python up; RHIZOME_PYTHON names another, RHIZOME_SKIP_READER=1 leaves this test out";
+    let hint =
+        "`make test` sets its Python up; RHIZOME_PYTHON names another, RHIZOME_SKIP_READER=1 leaves this test out";
     let run = |arguments: &[&str]| {
         let mut command = Command::new(&python);
         command.args(arguments).current_dir(&folder);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{} does not run: {error}. {hint}", python.display()));
@@ -277,9 +281,10 @@ async fn the_independent_reader_opens_the_folders_of_two_devices() {
     let identity = phone.did().unwrap();
     let mut closed = false;
     loop {
-        for (name, entries, pending, streams) in
-            [("phone", 22, 0, vec!["journal"]), ("tablet", 23, 1, vec!["greetings", "journal"])]
-        {
+        for (name, entries, pending, streams) in [
+            ("phone", 22, 0, vec!["journal"]),
+            ("tablet", 23, 1, vec!["greetings", "journal"]),
+        ] {
             let (folder, secret) = (at(name), secret(name));
             let (folder, secret) = (folder.to_str().unwrap(), secret.to_str().unwrap());
             let Some(pod) = reader(&["pod", folder, "--secret-file", secret], "") else {
@@ -288,7 +293,12 @@ async fn the_independent_reader_opens_the_folders_of_two_devices() {
             let found = (&pod["entries_verified"], &pod["pending"], &pod["alarms"]);
             assert_eq!(found, (&json!(entries), &json!(pending), &json!(0)), "{name}: {pod}");
             assert_eq!((&pod["streams"], &pod["identity"]), (&json!(streams), &json!(identity)));
-            let names: Vec<_> = pod["devices"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+            let names: Vec<_> = pod["devices"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| &one["name"])
+                .collect();
             assert_eq!(names, ["phone", "tablet"]);
             assert!(pod["receipts"].as_u64().unwrap() > 0, "{name}: {pod}");
             assert_eq!(pod["documents"].as_array().unwrap().len(), 21);

@@ -110,8 +110,12 @@ fn entries_out_of_their_place_are_refused() {
     let head = writer.replica.read(|read| read.branches(&good.author)).unwrap()[0].head;
     let left_out = writer.make(good.author, head, stream, b"left out");
     let last = writer.make(good.author, left_out.position(), stream, b"last");
-    let gapped =
-        Range { start: None, author: good.author, after: left_out.position(), entries: vec![last.entry().clone()] };
+    let gapped = Range {
+        start: None,
+        author: good.author,
+        after: left_out.position(),
+        entries: vec![last.entry().clone()],
+    };
     assert_eq!(refused(&reader, gapped), Refusal::Append(AppendError::Gap));
 }
 

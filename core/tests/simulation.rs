@@ -21,11 +21,13 @@ use rhizome::{
     Document, DocumentId, Event, Value,
     crypto::{DeviceKeys, DeviceSecret, PublicKey, Random, SeededRandom},
     document::Documents,
-    identity::{Commit, IdentityId, Keys, Operation, Proposer, add_device, add_peer, change_orderers, consent},
+    identity::{
+        Commit, IdentityId, KeyRing, Keys, Operation, Proposer, add_device, add_peer, change_orderers, consent,
+    },
     log::{Clock, DocumentChange, SessionId, Start, Time, Writer, make_entry, open_entry},
     path,
     store::{LogStore, Views},
-    sync::{Limits, Message, Outcome, Replica, Session, WallClock},
+    sync::{Known, Limits, Message, Outcome, Replica, Session, WallClock},
 };
 
 const SCHEDULES: u64 = 2_000;
@@ -46,6 +48,8 @@ struct Node {
     wall: Arc<AtomicU64>,
     random: SeededRandom,
     sessions: BTreeMap<DocumentId, SessionId>,
+    /// The keys, as long as the identity log stays what it was.
+    ring: Option<(Arc<Known>, Arc<KeyRing>)>,
     /// Every change that this device was told is durable.
     acknowledged: Vec<(DocumentId, String)>,
 }
@@ -132,13 +136,27 @@ impl Node {
             wall,
             random: own_random,
             sessions: BTreeMap::new(),
+            ring: None,
             acknowledged: Vec::new(),
         }
     }
 
+    fn ring(&mut self) -> Arc<KeyRing> {
+        let known = self.replica.known();
+        match &self.ring {
+            Some((of, ring)) if Arc::ptr_eq(of, &known) => ring.clone(),
+            _ => {
+                let ring = Arc::new(known.key_ring(&self.keys));
+                self.ring = Some((known, ring.clone()));
+                ring
+            }
+        }
+    }
+
     fn fold(&mut self) {
+        let ring = self.ring();
         if let Some(documents) = &self.documents {
-            let folded = documents.fold(&self.replica.known().key_ring(&self.keys)).unwrap();
+            let folded = documents.fold(&ring).unwrap();
             assert_eq!(folded.unreadable, 0, "honest devices write nothing unreadable");
             self.clock.observe(folded.latest, self.wall.load(Ordering::Relaxed));
         }
@@ -170,8 +188,8 @@ impl Node {
         self.fold();
     }
 
-    fn last_own_time(&self) -> Time {
-        let ring = self.replica.known().key_ring(&self.keys);
+    fn last_own_time(&mut self) -> Time {
+        let ring = self.ring();
         let Some((stream, _)) = ring.stream("journal") else {
             return Time::default();
         };
@@ -190,7 +208,7 @@ impl Node {
 
     /// One edit, durable when it returns: a token into a list and a text of a document.
     fn write(&mut self, document: DocumentId, token: &str) {
-        let ring = self.replica.known().key_ring(&self.keys);
+        let ring = self.ring();
         let (stream, info) = ring.stream("journal").unwrap();
         let identity = self.replica.identity();
         let own = match self.store.read(|read| read.own_log(&stream)).unwrap() {
@@ -343,7 +361,7 @@ impl World {
     /// One thing happens on one connection.
     fn step_link(&mut self, which: usize, faults: bool) {
         let side = self.pick(2);
-        let twist = if faults { self.pick(100) } else { 99 };
+        let twist = if faults { self.pick(40) } else { 39 };
         let link = &mut self.links[which];
         let node = &self.nodes[link.ends[side]];
         let queue = &mut link.on_the_way[side];
@@ -385,7 +403,7 @@ impl World {
                 }
             }
         }
-        if failed || (faults && self.pick(60) == 0) {
+        if failed || (faults && self.pick(30) == 0) {
             self.totals.broken += 1;
             self.links.swap_remove(which);
         }
@@ -411,15 +429,15 @@ impl World {
                     }
                 }
             }
-            25..=34 if self.links.len() < 4 && self.nodes.len() > 1 => {
+            25..=39 if self.links.len() < 4 && self.nodes.len() > 1 => {
                 let (a, b) = (self.pick(self.nodes.len()), self.pick(self.nodes.len()));
                 if self.can_meet(a, b) {
                     self.connect(a, b);
                 }
             }
-            35..=36 if self.nodes.len() < 4 => self.link_newcomer(false),
-            37 if self.cloud.is_none() => self.link_newcomer(true),
-            38 => {
+            40..=41 if self.nodes.len() < 4 => self.link_newcomer(false),
+            42 if self.cloud.is_none() => self.link_newcomer(true),
+            43 => {
                 self.partition = if self.partition.is_some() {
                     None
                 } else {
@@ -429,14 +447,14 @@ impl World {
                     self.links.retain(|link| !link.ends.contains(&alone));
                 }
             }
-            39..=40 => {
+            44..=45 => {
                 let node = self.pick(self.nodes.len());
                 self.links.retain(|link| !link.ends.contains(&node));
                 let drop_views = self.pick(3) == 0;
                 self.nodes[node].crash(drop_views);
                 self.totals.crashes += 1;
             }
-            41 => {
+            46 => {
                 let node = self.pick(self.nodes.len());
                 let time = skewed(&mut self.random);
                 self.nodes[node].wall.store(time, Ordering::Relaxed);

@@ -1489,6 +1489,7 @@ fn make_frames() -> Value {
         Message::Synced(300),
         Message::Bye(ByeReason::ShuttingDown),
         Message::Loss(receipts),
+        Message::Confirm(vec![(author, at.seq, at.hash), (author, 70_000, hash_a)]),
         Message::LinkBegin {
             role,
             keys,
@@ -1539,7 +1540,7 @@ fn make_frames() -> Value {
         frame(8, &[0xa0]),
         frame(8, &encode(&(3u64, 3u64))),
         frame(8, &encode(&(-1i64,))),
-        frame(11, &encode(&empty)),
+        frame(12, &encode(&empty)),
         frame(31, &encode(&empty)),
         frame(40, &encode(&empty)),
         frame(255, &encode(&empty)),
@@ -1572,7 +1573,7 @@ fn frames() {
     kinds.dedup();
     assert_eq!(
         kinds,
-        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 32, 33, 34, 35, 36, 37, 38, 39],
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 32, 33, 34, 35, 36, 37, 38, 39],
         "a frame of every kind"
     );
     for one in list(&v["refused"]) {

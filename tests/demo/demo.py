@@ -29,6 +29,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 READER = os.path.join(ROOT, "tests", "reader")
 PATIENCE = 60.0
+# A folder of real Markdown may hold many thousands of files.
+PATIENCE_WITH_ENTRIES = 3600
 BURST = 5000
 # The burst is killed once this many entries were acknowledged.
 KILL_AFTER = 40
@@ -79,18 +81,13 @@ def end(process, how=signal.SIGTERM):
 class Lines:
     """The lines that a process prints, with a limit on how long one waits for the next."""
 
-    def __init__(self, process, log=None):
+    def __init__(self, process):
         self.queue = queue.Queue()
-        self.thread = threading.Thread(target=self._read, args=(process.stdout, log), daemon=True)
-        self.thread.start()
+        threading.Thread(target=self._read, args=(process.stdout,), daemon=True).start()
 
-    def _read(self, stream, log):
+    def _read(self, stream):
         for line in stream:
             self.queue.put(line)
-            if log:
-                # A code is for one's own eyes: it is printed, never logged, and so not looked for in logs.
-                log.write(line)
-                log.flush()
         self.queue.put(None)
 
     def next(self, within=PATIENCE):
@@ -113,8 +110,8 @@ class Lines:
 class Place:
     """Where everything is: folders, programs, logs."""
 
-    def __init__(self, root, verbose_logs):
-        self.root = root
+    def __init__(self, root, options):
+        self.root, self.patience = root, PATIENCE_WITH_ENTRIES if options.entries else PATIENCE
         target = os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target")
         suffix = ".exe" if os.name == "nt" else ""
         self.programs = {name: os.path.join(target, "debug", name + suffix) for name in ("journal", "rhizome-cloud")}
@@ -123,7 +120,7 @@ class Place:
         self.logs = os.path.join(root, "logs")
         os.makedirs(self.logs)
         self.environment = {key: value for key, value in os.environ.items() if key not in ("RHIZOME_LOG", "RUST_LOG")}
-        if verbose_logs:
+        if options.canary:
             # Whoever looks for leaks in logs wants all of the log.
             self.environment["RHIZOME_LOG"] = "warn,rhizome=trace"
             self.environment["RUST_LOG"] = "warn,rhizome=trace,rhizome_cloud=trace"
@@ -186,7 +183,8 @@ class Device:
         return self.run("show", entry)
 
     def sync(self):
-        report = self.run("sync", "--deadline", "30")
+        within = self.place.patience
+        report = self.run("sync", "--deadline", str(int(within / 2)), within=within)
         peer = report["peers"][0]
         must(peer["outcome"] == "done", "%s: the sync ended as %s" % (self.name, json.dumps(peer)))
         return report
@@ -442,10 +440,10 @@ class Demo:
         self.cloud.stop()
         began = time.monotonic()
         if self.options.entries:
-            counts = phone.run("import", self.options.entries, within=3600)
+            counts = phone.run("import", self.options.entries, within=self.place.patience)
             tell.say("%d entries read from Markdown files, %d files skipped." % (counts["added"], len(counts["skipped"])))
             must(counts["added"] > 0, "there is no Markdown file in the folder")
-            again = phone.run("import", self.options.entries, within=3600)
+            again = phone.run("import", self.options.entries, within=self.place.patience)
             must(again["added"] == again["changed"] == 0, "an import run again adds something")
             tell.say("Run again, the import adds nothing.")
         else:
@@ -511,7 +509,9 @@ class Demo:
         lines, acknowledged = Lines(process), 0
         began = time.monotonic()
         while acknowledged < KILL_AFTER:
-            acknowledged = self.number_of(lines.next(), process)
+            line = lines.next()
+            must(line is not None, "the burst ended by itself: %s" % self.place.last_words("phone"))
+            acknowledged = int(line)
         # Anywhere within a write.
         time.sleep(random.random() * 0.02)
         process.kill()
@@ -542,10 +542,6 @@ class Demo:
         must(all("burst %d" % number in found for number in range(1, acknowledged + 1)), "the tablet has them too")
         must(phone.entries() == tablet.entries(), "both list the same")
         must(not phone.run("status")["alarms"] and not tablet.run("status")["alarms"], "nobody has cause for alarm")
-
-    def number_of(self, line, process):
-        must(line is not None, "the burst ended by itself: %s" % self.place.last_words("phone"))
-        return int(line)
 
     def look_at_the_cloud(self):
         tell, phone = self.teller, self.phone
@@ -629,7 +625,7 @@ def main():
     code, began = 2, time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        demo = Demo(options, Place(root, bool(options.canary)), Teller(quiet))
+        demo = Demo(options, Place(root, options), Teller(quiet))
         if not quiet:
             print("\nRhizome: a phone, a tablet, and a cloud peer that stores what it cannot read.")
             print("Everything happens on this machine, over loopback, in %s" % root)

@@ -43,6 +43,9 @@ pub enum LinkError {
     /// Both are devices of an identity, or neither is.
     #[error("a link joins a device that has an identity with one that has none")]
     SameRole,
+    /// The other side is of this identity already.
+    #[error("it is linked to this identity already: nothing was changed")]
+    AlreadyLinked,
     /// This device cannot add others now.
     #[error("this device holds no identity key yet: sync first")]
     NoKey,
@@ -300,6 +303,11 @@ pub async fn welcome(
         return Err(LinkError::Declined);
     }
     let known = replica.known();
+    let (devices, peers) = (known.tentative.devices(), known.tentative.peers());
+    if devices.contains_key(&shaken.keys.0) || peers.contains_key(&shaken.keys.0) {
+        refuse(frames, "not-possible").await;
+        return Err(LinkError::AlreadyLinked);
+    }
     let ring = known.key_ring(keys);
     let Some(identity_key) = ring.identity_key(&known.ordered.key_id()).cloned() else {
         refuse(frames, "not-possible").await;

@@ -306,7 +306,8 @@ impl Running {
                 let done = outcome.sent + outcome.received;
                 contact.reached = Some((running.options.clock)());
                 contact.waiting = refusal_of(outcome);
-                contact.syncing = (outcome.left > 0 && contact.waiting.is_none()).then_some((done, done + outcome.left));
+                contact.syncing =
+                    (outcome.left > 0 && contact.waiting.is_none()).then_some((done, done + outcome.left));
             }
         };
         let drive = Drive {

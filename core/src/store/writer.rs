@@ -104,7 +104,10 @@ impl Writer {
 
 fn run(conn: &Connection, queue: &Receiver<Job>) {
     while let Ok(first) = queue.recv() {
-        commit_group(conn, std::iter::once(first).chain(queue.try_iter().take(GROUP - 1)).collect());
+        commit_group(
+            conn,
+            std::iter::once(first).chain(queue.try_iter().take(GROUP - 1)).collect(),
+        );
     }
 }
 
@@ -123,7 +126,8 @@ fn commit_group(conn: &Connection, group: Vec<Job>) {
             }
         }
         let committed = begun.and_then(|()| {
-            conn.execute_batch("COMMIT").map_err(|error| StoreError::of("log.db", &error))
+            conn.execute_batch("COMMIT")
+                .map_err(|error| StoreError::of("log.db", &error))
         });
         if !conn.is_autocommit() {
             // SQLite rolls back by itself on most errors; on the others we do.
@@ -163,7 +167,10 @@ mod tests {
         // A row that refers to nothing, which SQLite notices at the commit.
         let orphan = store.write(|write| {
             write.conn.execute_batch("PRAGMA defer_foreign_keys = ON")?;
-            write.conn.execute("INSERT INTO commits (identity, idx, hash, bytes) VALUES (99, 0, x'00', x'00')", [])?;
+            write.conn.execute(
+                "INSERT INTO commits (identity, idx, hash, bytes) VALUES (99, 0, x'00', x'00')",
+                [],
+            )?;
             Ok(())
         });
         orphan.wait().expect_err("acknowledged");

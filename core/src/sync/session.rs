@@ -397,13 +397,22 @@ impl Session {
     /// How many entries one side has and the other has not, as far as heads tell.
     fn difference(&self) -> u64 {
         let ours = |author: &AuthorId| {
-            self.seen.get(author).and_then(|branches| branches.iter().map(|branch| branch.head.seq).max()).unwrap_or(1)
+            self.seen
+                .get(author)
+                .and_then(|branches| branches.iter().map(|branch| branch.head.seq).max())
+                .unwrap_or(1)
         };
         let theirs = |author: &AuthorId| {
-            self.theirs.get(author).and_then(|items| items.iter().map(|item| item.2).max()).unwrap_or(1)
+            self.theirs
+                .get(author)
+                .and_then(|items| items.iter().map(|item| item.2).max())
+                .unwrap_or(1)
         };
         let authors: BTreeSet<&AuthorId> = self.seen.keys().chain(self.theirs.keys()).collect();
-        authors.into_iter().map(|author| ours(author).abs_diff(theirs(author))).sum()
+        authors
+            .into_iter()
+            .map(|author| ours(author).abs_diff(theirs(author)))
+            .sum()
     }
 
     fn check_losses(&mut self, replica: &Replica) -> Result<(), SessionError> {
@@ -416,7 +425,9 @@ impl Session {
         )?;
         self.outcome.losses += lost.len() as u64;
         for lost in lost.chunks(AT_ONCE) {
-            self.say(Message::Loss(lost.iter().map(|receipt| receipt.encode().to_vec()).collect()));
+            self.say(Message::Loss(
+                lost.iter().map(|receipt| receipt.encode().to_vec()).collect(),
+            ));
         }
         if replica.is_device() {
             self.ask_for_receipts(replica)?;
@@ -433,7 +444,10 @@ impl Session {
         let mut unconfirmed = Vec::new();
         for (author, branches) in &self.seen {
             for branch in branches {
-                let held = self.theirs.get(author).is_some_and(|items| items.iter().any(|item| item.head() == branch.head));
+                let held = self
+                    .theirs
+                    .get(author)
+                    .is_some_and(|items| items.iter().any(|item| item.head() == branch.head));
                 let receipt = replica.read(|read| read.receipt_at(author, branch.branch, &self.remote))?;
                 if held && receipt != Some(branch.head) {
                     unconfirmed.push((*author, branch.head.seq, branch.head.hash));
@@ -478,7 +492,12 @@ impl Session {
     /// What was sent of an author log and not confirmed did not arrive where it belongs.
     fn forget_in_flight(&mut self, author: &AuthorId) {
         if let Some(items) = self.theirs.get_mut(author) {
-            items.retain(|item| !self.in_flight.iter().any(|(of, head, _)| of == author && *head == item.head()));
+            items.retain(|item| {
+                !self
+                    .in_flight
+                    .iter()
+                    .any(|(of, head, _)| of == author && *head == item.head())
+            });
         }
         self.in_flight.retain(|(of, _, _)| of != author);
     }
@@ -616,7 +635,11 @@ impl Session {
 
     fn needs_update(&mut self) -> Result<(), SessionError> {
         self.outcome.refused.insert((RefuseReason::UpdateNeeded, 0));
-        self.say(Message::Refused { author: None, reason: RefuseReason::UpdateNeeded, limit: 0 });
+        self.say(Message::Refused {
+            author: None,
+            reason: RefuseReason::UpdateNeeded,
+            limit: 0,
+        });
         Ok(())
     }
 

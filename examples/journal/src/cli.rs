@@ -7,9 +7,13 @@ use rhizome::Relay;
 
 use crate::failure::Failure;
 
+/// What stands below the help.
+const BEGIN: &str = "To begin:\n  journal --pod ~/journal init\n  journal --pod ~/journal new \"The first line\"\n  \
+                     journal --pod ~/journal list\n\nRHIZOME_LOG=rhizome=debug shows what the library does.";
+
 /// A journal that works with no network, for ever, and syncs with your other devices and a cloud peer that cannot read it
 #[derive(Debug, Parser)]
-#[command(name = "journal", version, max_term_width = 100)]
+#[command(name = "journal", version, max_term_width = 100, after_help = BEGIN)]
 pub struct Cli {
     /// The folder of the pod
     #[arg(long, value_name = "DIR", global = true)]

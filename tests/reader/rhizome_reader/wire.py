@@ -22,6 +22,7 @@ BODIES = {
     8: [UINT],
     9: [TEXT],
     10: [Each(BYTES)],
+    11: [Each([32, UINT, 32])],
     32: [UINT, KEYS, 32, 32],
     33: [UINT, KEYS, 32],
     34: [32],
