@@ -1,5 +1,7 @@
 //! What a person relies on, with real pods, a real cloud peer and real sockets on loopback.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::BTreeMap,
     io::Write,
@@ -444,7 +446,7 @@ async fn a_device_linked_while_the_orderer_is_away_works_at_once_and_is_ordered_
         .iter()
         .map(|peer| (peer.name.clone().unwrap(), peer.ordered))
         .collect();
-    assert_eq!(names["laptop"], true);
+    assert!(names["laptop"]);
     for pod in [phone, tablet, laptop] {
         pod.shutdown().await;
     }

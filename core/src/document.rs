@@ -10,6 +10,6 @@ mod fold;
 mod value;
 
 pub use chunk::{ChunkError, Limits};
-pub use document::{Applied, Document, DocumentError, Edit, Key, inspect};
-pub use fold::{Documents, Folded, ListRow, Page};
+pub use document::{Applied, Document, DocumentError, Edit, Key, MAX_DEPTH, MAX_PENDING_BYTES, inspect};
+pub use fold::{Documents, Fold, Folded, ListRow, Page};
 pub use value::Value;

@@ -6,7 +6,7 @@ mod frames;
 mod host;
 mod link;
 
-pub use drive::{Drive, Mode, Report, StopReason};
+pub use drive::{Drive, Mode, Progress, Report, StopReason};
 pub use endpoint::{Net, NetOptions, Relay};
 pub use frames::{Direction, Frames, Observer};
 pub use host::{Host, Service, ServiceLimits};

@@ -259,6 +259,11 @@ fn the_did_is_a_cid_and_its_document_follows_from_the_log() {
     let document = did_document(&second.replica.known().ordered);
     assert_eq!(document["id"], text);
     assert_eq!(document["authentication"].as_array().unwrap().len(), 2);
+    // What every Ed25519 Multikey begins with.
+    let first_key = document["verificationMethod"][0]["publicKeyMultibase"]
+        .as_str()
+        .unwrap();
+    assert!(first_key.starts_with("z6Mk"), "{first_key}");
     assert_eq!(document, did_document(&first.replica.known().ordered));
 }
 

@@ -41,6 +41,8 @@ EXCEPTIONS = {
     "async_io_stream": "Unlicense",
     "pharos": "Unlicense",
     "ws_stream_wasm": "Unlicense",
+    # SQLite itself and a part of its ciphers; the rest of the amalgamation is MIT and CC0.
+    "sqlite3mc-src": "Unlicense",
 }
 
 BANNED = {

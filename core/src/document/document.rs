@@ -508,6 +508,11 @@ impl Document {
     }
 
     /// Whether the document holds this change (one that waits is not held).
+    /// Whether a change is part of the document.
+    pub fn contains(&self, change: &[u8; 32]) -> bool {
+        self.has(&ChangeHash(*change))
+    }
+
     fn has(&self, hash: &ChangeHash) -> bool {
         self.doc.get_change_meta_by_hash(hash).is_some()
     }

@@ -6,11 +6,11 @@ use super::{Document, DocumentError, Limits, Value, inspect};
 use crate::{
     identity::{IdentityId, KeyRing, StreamId},
     log::{AuthorId, DocumentChange, DocumentId, Event, Time, VerifiedEntry, open_entry},
-    store::{DocumentRow, ListCursor, LogStore, StoreError, Views, ViewsWrite},
+    store::{BranchHead, DocumentRow, ListCursor, LogStore, StoreError, Views, ViewsWrite},
 };
 
 /// Entries and bytes of boxes folded in one transaction of the views.
-const BATCH_ENTRIES: u64 = 256;
+const BATCH_ENTRIES: u64 = 32;
 const BATCH_BYTES: usize = 1 << 20;
 /// The actor of a document that is only folded and shown. It never writes.
 const READER: [u8; 32] = [0; 32];
@@ -28,6 +28,26 @@ pub struct Folded {
     pub unreadable: u64,
     /// The latest time that any of them carried.
     pub latest: Time,
+}
+
+/// How much to fold.
+pub struct Fold<'a> {
+    /// Of one author log alone.
+    pub only: Option<AuthorId>,
+    /// No more entries than this, give or take a batch.
+    pub limit: u64,
+    /// Asked before each batch.
+    pub stop: &'a dyn Fn() -> bool,
+}
+
+impl Default for Fold<'_> {
+    fn default() -> Self {
+        Self {
+            only: None,
+            limit: u64::MAX,
+            stop: &|| false,
+        }
+    }
 }
 
 /// A row of a list.
@@ -78,36 +98,64 @@ impl Documents {
     /// Folds every entry that is new, with the keys of `ring`. What waited for a key that has come is folded too. Damaged views are
     /// dropped and folded from the start.
     pub fn fold(&self, ring: &KeyRing) -> Result<Folded, StoreError> {
-        match self.fold_once(ring) {
-            Err(StoreError::Damaged { file: "views.db", .. }) => self.fold_once(ring),
+        self.fold_some(ring, &Fold::default())
+    }
+
+    /// As [`Documents::fold`], as much of it as `how` says. What is done stays done.
+    pub fn fold_some(&self, ring: &KeyRing, how: &Fold<'_>) -> Result<Folded, StoreError> {
+        match self.fold_once(ring, how) {
+            Err(StoreError::Damaged { file: "views.db", .. }) => self.fold_once(ring, how),
             other => other,
         }
     }
 
-    fn fold_once(&self, ring: &KeyRing) -> Result<Folded, StoreError> {
+    fn fold_once(&self, ring: &KeyRing, how: &Fold<'_>) -> Result<Folded, StoreError> {
         let mut folded = Folded::default();
         self.fold_waiting(ring, &mut folded)?;
-        let heads = self.log.read(|read| read.heads(&self.identity))?;
-        let cursors = self.views.with(|views| views.cursors())?;
-        for (author, branches) in heads {
-            for branch in branches {
-                // Nothing of a log is folded twice for its branches: each begins where it parted.
-                let first = branch.base.max(1);
-                let mut cursor = cursors.get(&(author, branch.branch)).copied().unwrap_or(first);
-                while cursor < branch.head.seq {
-                    let batch = self
-                        .log
-                        .read(|read| read.entries_after(&author, branch.branch, cursor, BATCH_ENTRIES, BATCH_BYTES))?;
-                    let Some(last) = batch.last() else { break };
-                    cursor = last.position().seq;
-                    self.views.with(|views| {
-                        fold_batch(views, ring, branch.branch, &batch, &mut folded)?;
-                        views.set_cursor(&author, branch.branch, cursor)
-                    })?;
-                }
+        for (author, branch, mut cursor) in self.unfolded()? {
+            if how.only.is_some_and(|only| only != author) {
+                continue;
+            }
+            while cursor < branch.head.seq && folded.entries < how.limit && !(how.stop)() {
+                let batch = self
+                    .log
+                    .read(|read| read.entries_after(&author, branch.branch, cursor, BATCH_ENTRIES, BATCH_BYTES))?;
+                let Some(last) = batch.last() else { break };
+                cursor = last.position().seq;
+                self.views.with(|views| {
+                    fold_batch(views, ring, branch.branch, &batch, &mut folded)?;
+                    views.set_cursor(&author, branch.branch, cursor)
+                })?;
             }
         }
         Ok(folded)
+    }
+
+    /// Branches that are not folded to their end, and how far they are.
+    fn unfolded(&self) -> Result<Vec<(AuthorId, BranchHead, u64)>, StoreError> {
+        let heads = self.log.read(|read| read.heads(&self.identity))?;
+        let cursors = self.views.with(|views| views.cursors())?;
+        let branches = heads
+            .into_iter()
+            .flat_map(|(author, branches)| branches.into_iter().map(move |b| (author, b)));
+        let place = |(author, branch): (AuthorId, BranchHead)| {
+            // Nothing of a log is folded twice for its branches: each begins where it parted.
+            let cursor = cursors
+                .get(&(author, branch.branch))
+                .copied()
+                .unwrap_or(branch.base.max(1));
+            (cursor < branch.head.seq).then_some((author, branch, cursor))
+        };
+        Ok(branches.filter_map(place).collect())
+    }
+
+    /// How many entries of the log are not folded yet.
+    pub fn behind(&self) -> Result<u64, StoreError> {
+        Ok(self
+            .unfolded()?
+            .iter()
+            .map(|(_, branch, cursor)| branch.head.seq - cursor)
+            .sum())
     }
 
     fn fold_waiting(&self, ring: &KeyRing, folded: &mut Folded) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! `did:rhizome:<CID of the genesis>` and the W3C DID document that follows from the log.
 
 use cid::{Cid, multihash::Multihash};
+use multibase::Base;
 use serde_json::{Value, json};
 
 use super::{IdentityId, State};
@@ -23,11 +24,11 @@ pub fn parse_did(text: &str) -> Option<IdentityId> {
     (did(&identity) == text).then_some(identity)
 }
 
-/// The DID document (W3C DID Core 1.0): devices as verification methods, cloud peers as services. Keys are multibase
-/// (base58btc would be shorter; base16 is what `cid`'s tables and every reader have) as `Multikey`.
+/// The DID document (W3C DID Core 1.0): devices as verification methods, cloud peers as services. Keys are
+/// `Multikey`s (W3C Controlled Identifiers 1.0, section 2.2.2): base58btc of the multicodec prefix and the key.
 pub fn did_document(state: &State) -> Value {
     let did = did(&state.identity());
-    let multikey = |codec: &[u8], key: &[u8; 32]| format!("f{}", crate::crypto::hex(&[codec, key].concat()));
+    let multikey = |codec: &[u8], key: &[u8; 32]| multibase::encode(Base::Base58Btc, [codec, key].concat());
     let method = |id: String, value: String| json!({"id": id, "type": "Multikey", "controller": did, "publicKeyMultibase": value});
     let mut methods = Vec::new();
     let mut signing = Vec::new();

@@ -242,10 +242,10 @@ impl State {
         Ok(())
     }
 
+    /// Notes all three keys; false if any of them was in use.
     fn claim(&mut self, keys: &Keys) -> bool {
-        [keys.0.0, keys.1.0, keys.2.0]
-            .iter()
-            .fold(true, |all_new, key| self.keys_in_use.insert(*key) && all_new)
+        let new = [keys.0.0, keys.1.0, keys.2.0].map(|key| self.keys_in_use.insert(key));
+        new == [true; 3]
     }
 
     fn enact(&mut self, operation: &Operation) {

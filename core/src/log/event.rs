@@ -112,7 +112,7 @@ impl Content {
         encode(&WireContent(time.0, events.collect()))
     }
 
-    /// Reads what [`Content::encode`] wrote.
+    /// Reads the DAG-CBOR inside a section.
     pub fn decode(bytes: &[u8]) -> Result<Self, LogError> {
         let WireContent(time, events) = decode(bytes)?;
         let events = events

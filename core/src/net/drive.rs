@@ -63,6 +63,9 @@ pub struct Report {
     pub reason: StopReason,
 }
 
+/// Hears what a session did so far.
+pub type Progress = Arc<dyn Fn(&Outcome) + Send + Sync>;
+
 /// A session on its way.
 pub struct Drive {
     /// The stream.
@@ -76,7 +79,7 @@ pub struct Drive {
     /// Ends it when it turns true.
     pub stop: watch::Receiver<bool>,
     /// Hears of progress.
-    pub progress: Option<Arc<dyn Fn(&Outcome) + Send + Sync>>,
+    pub progress: Option<Progress>,
 }
 
 impl Drive {
@@ -99,7 +102,7 @@ impl Drive {
             mode,
             &mut stop,
             &mut changes,
-            progress.as_deref(),
+            progress.as_ref(),
         )
         .await;
         let bye = match &reason {
@@ -147,7 +150,7 @@ async fn steps(
     mode: Mode,
     stop: &mut watch::Receiver<bool>,
     changes: &mut broadcast::Receiver<crate::identity::IdentityId>,
-    progress: Option<&(dyn Fn(&Outcome) + Send + Sync)>,
+    progress: Option<&Progress>,
 ) -> Result<StopReason, NetError> {
     let deadline = match mode {
         Mode::Once { deadline, .. } => tokio::time::Instant::from_std(deadline),

@@ -4,24 +4,30 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{PodOptions, linking::PendingInvites, opening::open_files, status::Contact, syncing::Online};
+use super::{
+    PodOptions, linking::PendingInvites, opening::open_files, status::Contact, syncing::Online, writing::EditSession,
+};
 use crate::{
     crypto::{DeviceKeys, Hash, PublicKey},
-    document::Documents,
+    document::{Documents, Fold},
     error::Error,
     identity::KeyRing,
-    log::{AuthorId, Clock, DocumentId, SessionId, open_entry},
+    log::{AuthorId, Clock, DocumentId, open_entry},
     store::{Folder, LogStore, StoreError, Views},
     sync::{Known, Replica},
 };
 
 /// Documents that are edited at once wait for each other only if they share one of so many locks.
 const DOCUMENT_LOCKS: usize = 64;
+/// Entries folded before `open` returns; the rest follows behind it, so that opening takes the same time after 10 entries as after 100,000.
+const FOLD_AT_OPEN: u64 = 256;
+/// How often a sync looks whether what it brought is shown.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long `stop` waits for tasks before it closes the files under them.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -39,9 +45,8 @@ pub(super) struct Running {
     /// The identity head that each author log named last.
     pub named_heads: Mutex<HashMap<AuthorId, Hash>>,
     /// The Automerge session of each document that was edited since the pod was opened.
-    pub sessions: Mutex<HashMap<DocumentId, (AuthorId, SessionId)>>,
+    pub sessions: Mutex<HashMap<DocumentId, EditSession>>,
     document_locks: Vec<Mutex<()>>,
-    folding: Mutex<()>,
     pub online: tokio::sync::Mutex<Option<Online>>,
     pub invites: PendingInvites,
     pub contacts: Mutex<HashMap<PublicKey, Contact>>,
@@ -86,7 +91,6 @@ impl Running {
             named_heads: Mutex::default(),
             sessions: Mutex::default(),
             document_locks: (0..DOCUMENT_LOCKS).map(|_| Mutex::default()).collect(),
-            folding: Mutex::default(),
             online: tokio::sync::Mutex::default(),
             invites: PendingInvites::default(),
             contacts: Mutex::default(),
@@ -95,7 +99,10 @@ impl Running {
         };
         running.read_clock()?;
         running.replica.commit_pending()?;
-        running.fold()?;
+        running.fold(&Fold {
+            limit: FOLD_AT_OPEN,
+            ..Fold::default()
+        })?;
         Ok(running)
     }
 
@@ -135,10 +142,9 @@ impl Running {
         fresh
     }
 
-    /// Brings the views up to the log.
-    pub fn fold(&self) -> Result<(), StoreError> {
-        let _folding = lock(&self.folding);
-        let folded = self.documents.fold(&self.ring())?;
+    /// Brings the views up to the log, as far as `how` says.
+    pub fn fold(&self, how: &Fold<'_>) -> Result<(), StoreError> {
+        let folded = self.documents.fold_some(&self.ring(), how)?;
         let now = (self.options.clock)();
         lock(&self.clock).observe(folded.latest, now);
         if folded.unreadable > 0 {
@@ -148,6 +154,18 @@ impl Running {
             );
         }
         Ok(())
+    }
+
+    /// Waits until the views show what is in the log, as long as `until`.
+    pub async fn caught_up(self: &Arc<Self>, until: Instant) -> Result<(), Error> {
+        loop {
+            let running = self.clone();
+            let behind = tokio::task::spawn_blocking(move || running.documents.behind()).await;
+            if behind.unwrap_or(Ok(0))? == 0 || Instant::now() >= until {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// The lock under which a document is edited.
@@ -184,19 +202,23 @@ impl Running {
         let running = Arc::downgrade(&self);
         self.spawn(async move {
             loop {
+                let Some(strong) = running.upgrade() else { return };
+                let stopping = stop.clone();
+                let folded = tokio::task::spawn_blocking(move || {
+                    strong.fold(&Fold { stop: &|| *stopping.borrow(), ..Fold::default() })
+                })
+                .await;
+                if let Ok(Err(error)) = folded
+                    && error != StoreError::Closed
+                {
+                    tracing::warn!(%error, "the views are behind the log");
+                }
                 tokio::select! {
                     () = crate::net::stopped(&mut stop) => return,
                     change = changes.recv() => if let Err(tokio::sync::broadcast::error::RecvError::Closed) = change { return },
                 }
                 // What came meanwhile is folded in the same go.
                 while changes.try_recv().is_ok() {}
-                let Some(running) = running.upgrade() else { return };
-                let folded = tokio::task::spawn_blocking(move || running.fold()).await;
-                if let Ok(Err(error)) = folded
-                    && error != StoreError::Closed
-                {
-                    tracing::warn!(%error, "the views are behind the log");
-                }
             }
         });
     }

@@ -107,6 +107,7 @@ impl std::fmt::Display for WaitReason {
         match self {
             Self::NoPeer => f.write_str("no cloud peer or other device is linked"),
             Self::NotTried => f.write_str("not tried since the pod was opened"),
+            Self::NewEntries { entries: 1 } => f.write_str("1 entry is held by no cloud peer yet"),
             Self::NewEntries { entries } => write!(f, "{entries} entries are held by no cloud peer yet"),
             Self::PeerUnreachable { .. } => f.write_str("no peer can be reached"),
             Self::QuotaExceeded { limit } => write!(f, "the cloud peer's quota of {limit} is used up"),
@@ -151,6 +152,8 @@ pub struct Status {
     pub pending: usize,
     /// Entries whose key has not arrived.
     pub waiting_for_key: u64,
+    /// Entries that are here and not shown yet: after a large sync, or while damaged views are made again.
+    pub unfolded: u64,
     /// What the owner should know, newest first.
     pub alarms: Vec<Alarm>,
 }
@@ -266,7 +269,12 @@ impl Running {
         let (entries, bytes) = self.log.read(|read| read.counts(&self.replica.identity()))?;
         let only_here = self.only_here()?;
         let has_peer = peers.iter().any(|peer| !peer.this);
-        let last_reached = contacts.values().filter_map(|contact| contact.reached).max();
+        let confirmed = self.log.read(|read| read.last_receipt(&self.replica.identity()))?;
+        let last_reached = contacts
+            .values()
+            .filter_map(|contact| contact.reached)
+            .max()
+            .or(confirmed);
         let syncing = contacts.values().find_map(|contact| contact.syncing);
         let waiting = contacts.values().find_map(|contact| contact.waiting.clone());
         let wait = |reason| SyncState::Waiting { reason };
@@ -293,6 +301,7 @@ impl Running {
             only_here,
             pending: known.pending.len(),
             waiting_for_key: self.documents.waiting()?,
+            unfolded: self.documents.behind()?,
             alarms: self.log.read(|read| read.alarms())?,
         })
     }

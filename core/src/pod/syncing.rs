@@ -127,9 +127,7 @@ impl Pod {
         if peers.iter().any(|peer| matches!(peer.result, Err(NetError::Stopped))) {
             return Err(Error::Suspended);
         }
-        let folding = running.clone();
-        let folded = tokio::task::spawn_blocking(move || folding.fold()).await;
-        folded.unwrap_or(Ok(()))?;
+        running.caught_up(until).await?;
         let state = self.status().await?.sync;
         Ok(SyncReport { peers, state })
     }

@@ -3,7 +3,7 @@
 use super::{EntryRef, Pod, running::Running, running::lock};
 use crate::{
     crypto::{OsRandom, Random},
-    document::{Document, DocumentError, Edit},
+    document::{Document, DocumentError, Edit, Fold, Limits, inspect},
     error::Error,
     identity::{Proposer, StreamId, streams},
     log::{
@@ -86,6 +86,15 @@ impl Pod {
     }
 }
 
+/// The Automerge session in which this pod edits a document.
+#[derive(Clone, Copy)]
+pub(super) struct EditSession {
+    author: AuthorId,
+    id: SessionId,
+    /// The last change it made.
+    last: [u8; 32],
+}
+
 struct Prepared {
     document: DocumentId,
     changes: Vec<Vec<u8>>,
@@ -166,11 +175,14 @@ impl Running {
                 }
             };
             // The entry is on the disk: from here on the write has happened, whatever the views say.
-            if entry.is_some()
-                && let Err(error) = self.fold()
-            {
-                tracing::warn!(%error, "the views are behind the log");
-                self.forget_sessions(&prepared);
+            if entry.is_some() {
+                self.keep_sessions(author, &prepared);
+                if let Err(error) = self.fold(&Fold {
+                    only: Some(author),
+                    ..Fold::default()
+                }) {
+                    tracing::warn!(%error, "the views are behind the log");
+                }
             }
             let written = prepared.iter().map(|ready| Written {
                 document: ready.document,
@@ -182,28 +194,56 @@ impl Running {
     }
 
     fn prepare(&self, author: AuthorId, document: DocumentId, edit: &EditFn) -> Result<Prepared, Error> {
-        let session = {
-            let mut sessions = lock(&self.sessions);
-            match sessions.get(&document) {
-                Some((of, session)) if *of == author => *session,
-                _ => {
-                    let session = SessionId((&mut OsRandom as &mut dyn Random).bytes());
-                    sessions.insert(document, (author, session));
-                    session
-                }
-            }
+        let known = lock(&self.sessions)
+            .get(&document)
+            .filter(|session| session.author == author)
+            .copied();
+        let (mut session, mut opened) = match known {
+            Some(known) => (known.id, self.open_as(author, document, known.id)?),
+            None => self.open_anew(author, document)?,
         };
-        let actor = DocumentChange::actor(&author, &document, &session);
-        let mut opened = self
-            .documents
-            .open(&document, &actor)?
-            .map_or_else(|| Document::new(&actor), |(_, opened)| opened);
+        // Views that were dropped and are not folded to their end yet lack what this session wrote: it must not number its changes again.
+        if known.is_some_and(|known| !opened.contains(&known.last)) {
+            (session, opened) = self.open_anew(author, document)?;
+        }
         let ((), changes) = opened.edit::<(), DocumentError>(|scope| edit(scope))?;
         Ok(Prepared {
             document,
             changes,
             session,
         })
+    }
+
+    fn open_as(&self, author: AuthorId, document: DocumentId, session: SessionId) -> Result<Document, Error> {
+        let actor = DocumentChange::actor(&author, &document, &session);
+        let opened = self.documents.open(&document, &actor)?;
+        Ok(opened.map_or_else(|| Document::new(&actor), |(_, opened)| opened))
+    }
+
+    fn open_anew(&self, author: AuthorId, document: DocumentId) -> Result<(SessionId, Document), Error> {
+        let session = SessionId((&mut OsRandom as &mut dyn Random).bytes());
+        Ok((session, self.open_as(author, document, session)?))
+    }
+
+    /// The sessions go on from what they wrote.
+    fn keep_sessions(&self, author: AuthorId, prepared: &[Prepared]) {
+        let mut sessions = lock(&self.sessions);
+        for ready in prepared {
+            let last = ready
+                .changes
+                .last()
+                .and_then(|change| inspect(change, Limits::default()).ok());
+            if let Some(last) = last {
+                sessions.insert(
+                    ready.document,
+                    EditSession {
+                        author,
+                        id: ready.session,
+                        last: last.hash,
+                    },
+                );
+            }
+        }
     }
 
     /// An actor whose last change may or may not be in the log must never write again.

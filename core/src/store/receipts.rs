@@ -80,6 +80,17 @@ impl Read<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// When a peer last gave a receipt for anything of an identity, by the peer's clock.
+    pub fn last_receipt(&self, identity: &IdentityId) -> Result<Option<u64>, StoreError> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT max(r.time) FROM identities i JOIN authors a ON a.identity = i.id JOIN receipts r ON r.author = a.id
+             WHERE i.identity = ?1",
+        )?;
+        Ok(statement
+            .query_row([identity.0], |row| row.get::<_, Option<i64>>(0))?
+            .map(uint))
+    }
+
     /// What the owner should know, newest first.
     pub fn alarms(&self) -> Result<Vec<Alarm>, StoreError> {
         let mut statement = self

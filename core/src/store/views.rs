@@ -275,10 +275,11 @@ impl ViewsWrite<'_> {
         Ok(rows.into_iter().collect())
     }
 
-    /// Moves the cursor of a branch.
+    /// Moves the cursor of a branch; never back.
     pub fn set_cursor(&self, author: &AuthorId, branch: u32, seq: u64) -> Result<(), StoreError> {
         self.run(
-            "REPLACE INTO cursors (author, branch, seq) VALUES (?1, ?2, ?3)",
+            "INSERT INTO cursors (author, branch, seq) VALUES (?1, ?2, ?3)
+             ON CONFLICT (author, branch) DO UPDATE SET seq = max(seq, excluded.seq)",
             (author.0, branch, int(seq)),
         )?;
         Ok(())
