@@ -79,7 +79,8 @@ pub struct Outcome {
     pub refused: BTreeSet<(RefuseReason, u64)>,
     /// Receipts that the other side contradicted: it lost entries, which were sent again.
     pub losses: u64,
-    /// Round trips that this session waited for, at least.
+    /// Round trips that the session needed, one after the other: one for the hellos, one for what was missing there, one for what was
+    /// missing here. The connection's own handshake is not counted.
     pub round_trips: u64,
 }
 
@@ -385,7 +386,6 @@ impl Session {
             return Ok(());
         }
         self.phase = Phase::Open;
-        self.outcome.round_trips += 1;
         self.check_losses(replica)?;
         let theirs: Vec<Item> = self.theirs.values().flatten().copied().collect();
         replica.retire_copied(&theirs)?;
@@ -669,6 +669,10 @@ impl Session {
         let author = range.author;
         match replica.take_range(range) {
             Ok(appended) => {
+                if self.outcome.received == 0 {
+                    // Our receipt goes out, and its arrival is waited for.
+                    self.outcome.round_trips += 1;
+                }
                 self.outcome.received += appended.new as u64;
                 self.outcome.left = self.outcome.left.saturating_sub(appended.new as u64);
                 let items = self.theirs.entry(author).or_default();
