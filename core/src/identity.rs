@@ -75,6 +75,9 @@ pub enum IdentityError {
         /// Its size in bytes.
         size: usize,
     },
+    /// As many operations wait for their commit as are kept.
+    #[error("as many operations wait for their order as are kept: sync with the cloud peer first")]
+    TooManyPending,
     /// An operation of a kind this version does not know: it must be updated before it can follow the identity.
     #[error("the identity log holds an operation of a kind this version does not know: update needed")]
     UpdateNeeded,

@@ -330,34 +330,35 @@ impl Replica {
     /// # Errors
     /// [`IdentityError::Void`] if it could have no effect.
     pub fn take_operation(&self, operation: Operation) -> Result<(), ReplicaError> {
-        {
-            let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = self.known();
-            if operation.identity() != self.identity {
-                return Err(IdentityError::OtherIdentity.into());
-            }
-            let id = operation.id();
-            if known.pending.iter().any(|op| op.id() == id) || known.log.iter().any(|(_, op)| op.id() == id) {
-                return Ok(());
-            }
-            if let Verdict::Void(reason) = known.tentative.judge(&operation) {
-                return Err(IdentityError::Void(reason).into());
-            }
-            if known.pending.len() >= self.limits.pending {
-                return Err(IdentityError::TooLarge {
-                    size: known.pending.len(),
-                }
-                .into());
-            }
-            let mut pending = known.pending.clone();
-            pending.push(operation.clone());
-            let identity = self.identity;
-            self.store
-                .write(move |write| write.put_pending(&identity, &operation))
-                .wait()?;
-            self.set_known(Known::from_log(known.log.clone(), pending)?);
-        }
+        self.keep_operation(operation)?;
         self.commit_pending()?;
+        Ok(())
+    }
+
+    /// As [`Replica::take_operation`], without committing: for a moment when the other side may know commits of ours that we lost.
+    pub fn keep_operation(&self, operation: Operation) -> Result<(), ReplicaError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
+        if operation.identity() != self.identity {
+            return Err(IdentityError::OtherIdentity.into());
+        }
+        let id = operation.id();
+        if known.pending.iter().any(|op| op.id() == id) || known.log.iter().any(|(_, op)| op.id() == id) {
+            return Ok(());
+        }
+        if let Verdict::Void(reason) = known.tentative.judge(&operation) {
+            return Err(IdentityError::Void(reason).into());
+        }
+        if known.pending.len() >= self.limits.pending {
+            return Err(IdentityError::TooManyPending.into());
+        }
+        let mut pending = known.pending.clone();
+        pending.push(operation.clone());
+        let identity = self.identity;
+        self.store
+            .write(move |write| write.put_pending(&identity, &operation))
+            .wait()?;
+        self.set_known(Known::from_log(known.log.clone(), pending)?);
         Ok(())
     }
 

@@ -301,7 +301,7 @@ impl Session {
             }
             for proof in proofs {
                 let operation = Operation::decode(proof).map_err(ReplicaError::from)?;
-                ignore_void(replica.take_operation(operation))?;
+                ignore_void(replica.keep_operation(operation))?;
             }
             self.remote = replica
                 .known()
@@ -323,6 +323,7 @@ impl Session {
             // Both know it without a word more.
             self.their_synced = Some(self.sent + self.outbox.len() as u64);
             self.synced_at = Some(self.received);
+            replica.commit_pending()?;
             self.check_losses(replica)?;
             return self.local_change(replica);
         }
@@ -386,6 +387,10 @@ impl Session {
             return Ok(());
         }
         self.phase = Phase::Open;
+        if self.their_commits <= replica.known().ordered.count() {
+            // They know no commit that we do not: nothing that we sign now contradicts what we signed and lost.
+            replica.commit_pending()?;
+        }
         self.check_losses(replica)?;
         let theirs: Vec<Item> = self.theirs.values().flatten().copied().collect();
         replica.retire_copied(&theirs)?;
@@ -412,7 +417,7 @@ impl Session {
         authors
             .into_iter()
             .map(|author| ours(author).abs_diff(theirs(author)))
-            .sum()
+            .fold(0, u64::saturating_add)
     }
 
     fn check_losses(&mut self, replica: &Replica) -> Result<(), SessionError> {
@@ -424,6 +429,7 @@ impl Session {
             std::mem::take(&mut self.receipts),
         )?;
         self.outcome.losses += lost.len() as u64;
+        let said = self.outbox.len();
         for lost in lost.chunks(AT_ONCE) {
             self.say(Message::Loss(
                 lost.iter().map(|receipt| receipt.encode().to_vec()).collect(),
@@ -432,7 +438,7 @@ impl Session {
         if replica.is_device() {
             self.ask_for_receipts(replica)?;
         }
-        if !self.outbox.is_empty() {
+        if self.outbox.len() > said {
             // There is something to say after all.
             self.synced_at = None;
         }
@@ -651,7 +657,7 @@ impl Session {
             };
             self.their_pending.insert(operation.id());
             match replica.take_operation(operation) {
-                Err(ReplicaError::Identity(IdentityError::TooLarge { .. })) => {
+                Err(ReplicaError::Identity(IdentityError::TooManyPending)) => {
                     self.say(Message::Refused {
                         author: None,
                         reason: RefuseReason::Rate,

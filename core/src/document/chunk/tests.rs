@@ -1,0 +1,376 @@
+use super::*;
+use automerge::transaction::Transactable;
+use automerge::{ActorId, Automerge, Change, ExpandedChange, ObjType, ROOT, ScalarValue};
+use proptest::prelude::*;
+
+fn unsigned(mut value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    while value > 0x7f {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+    out
+}
+
+fn signed(mut value: i64) -> Vec<u8> {
+    let mut out = Vec::new();
+    loop {
+        let byte = (value & 0x7f) as u8;
+        value >>= 7;
+        if (value == 0 && byte & 0x40 == 0) || (value == -1 && byte & 0x40 != 0) {
+            out.push(byte);
+            return out;
+        }
+        out.push(byte | 0x80);
+    }
+}
+
+fn framed(kind: u8, contents: &[u8]) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    out.extend([0; 4]);
+    out.push(kind);
+    out.extend(unsigned(contents.len() as u64));
+    out.extend(contents);
+    out
+}
+
+/// A change with these columns and otherwise nothing unusual.
+fn contents(columns: &[(u32, Vec<u8>)]) -> Vec<u8> {
+    let mut out = vec![0, 4, 1, 2, 3, 4, 1, 1, 0, 0, 0];
+    out.extend(unsigned(columns.len() as u64));
+    for (specification, data) in columns {
+        out.extend(unsigned(u64::from(*specification)));
+        out.extend(unsigned(data.len() as u64));
+    }
+    for (_, data) in columns {
+        out.extend(data);
+    }
+    out
+}
+
+fn run(count: i64, value: Vec<u8>) -> Vec<u8> {
+    [signed(count), value].concat()
+}
+
+/// `count` times setting a field named `name` to null.
+fn sets(count: i64, name: &str) -> Vec<(u32, Vec<u8>)> {
+    let name = [unsigned(name.len() as u64), name.as_bytes().to_vec()].concat();
+    vec![
+        (column::KEY_NAME, run(count, name)),
+        (column::INSERT, unsigned(count as u64)),
+        (column::ACTION, run(count, vec![1])),
+        (column::VALUE_META, run(count, vec![0])),
+        (column::PREDECESSOR_COUNT, run(count, vec![0])),
+    ]
+}
+
+fn check(columns: &[(u32, Vec<u8>)]) -> Result<(), ChunkError> {
+    check_change(&framed(CHANGE, &contents(columns)), Limits::default())
+}
+
+/// Changes of every kind that a document here makes.
+fn real_changes() -> Vec<Vec<u8>> {
+    let mut doc = Automerge::new().with_actor(ActorId::from([7; 32]));
+    let mut other = doc.fork().with_actor(ActorId::from([3; 32]));
+    let mut tx = doc.transaction();
+    let text = tx.put_object(ROOT, "text", ObjType::Text).unwrap();
+    let list = tx.put_object(ROOT, "list", ObjType::List).unwrap();
+    let map = tx.put_object(ROOT, "map", ObjType::Map).unwrap();
+    tx.splice_text(&text, 0, 0, "Grüße, 😀 everyone").unwrap();
+    for n in 0..40_i64 {
+        tx.insert(&list, n as usize, n * n - 300).unwrap();
+    }
+    for (name, value) in [
+        ("null", ScalarValue::Null),
+        ("yes", true.into()),
+        ("no", false.into()),
+        ("least", i64::MIN.into()),
+        ("most", i64::MAX.into()),
+        ("unsigned", u64::MAX.into()),
+        ("float", f64::MIN_POSITIVE.into()),
+        ("string", "string".into()),
+        ("", "".into()),
+        ("bytes", ScalarValue::Bytes(vec![0, 1, 255])),
+        ("date", ScalarValue::Timestamp(-1)),
+        ("counter", ScalarValue::counter(-5)),
+    ] {
+        tx.put(&map, name, value).unwrap();
+    }
+    tx.commit();
+    let mut tx = doc.transaction();
+    tx.increment(&map, "counter", -7).unwrap();
+    tx.delete(&list, 3).unwrap();
+    tx.delete(&map, "yes").unwrap();
+    tx.splice_text(&text, 2, 5, &"long ".repeat(200)).unwrap();
+    tx.commit();
+    let mut tx = other.transaction();
+    tx.put(ROOT, "mine", 1).unwrap();
+    tx.commit();
+    doc.merge(&mut other).unwrap();
+    let mut tx = doc.transaction();
+    tx.put(ROOT, "mine", 2).unwrap();
+    let inner = tx.insert_object(&list, 1, ObjType::Map).unwrap();
+    tx.put(&inner, "deep", "value").unwrap();
+    tx.commit();
+    doc.empty_commit(Default::default());
+    let mut all = Vec::new();
+    for mut change in doc.get_changes(&[]) {
+        all.push(change.raw_bytes().to_vec());
+        all.push(change.bytes().into_owned());
+    }
+    all
+}
+
+#[test]
+fn real_changes_pass_and_keep_their_hash() {
+    let mut compressed = 0;
+    for bytes in real_changes() {
+        let plain = open_change(&bytes, Limits::default()).unwrap();
+        compressed += usize::from(bytes[8] == COMPRESSED);
+        assert_eq!(plain[8], CHANGE);
+        let through = Change::from_bytes(plain.to_vec()).unwrap();
+        let direct = Change::from_bytes(bytes.clone()).unwrap();
+        assert_eq!(through.hash(), direct.hash());
+        assert_eq!(checksum(&plain).unwrap(), &direct.hash().0[..4]);
+    }
+    assert!(compressed >= 2);
+}
+
+#[test]
+fn only_one_whole_change() {
+    let bytes = real_changes().remove(0);
+    let limits = Limits::default();
+    let twice = [bytes.clone(), bytes.clone()].concat();
+    assert_eq!(check_change(&twice, limits), Err(ChunkError::Length));
+    for end in 0..bytes.len() {
+        assert!(check_change(&bytes[..end], limits).is_err());
+    }
+    for kind in [0, 3, 4, 255] {
+        let mut other = bytes.clone();
+        other[8] = kind;
+        assert_eq!(check_change(&other, limits), Err(ChunkError::Kind(kind)));
+    }
+    let mut other = bytes.clone();
+    other[0] = 0;
+    assert_eq!(check_change(&other, limits), Err(ChunkError::Magic));
+    let small = Limits {
+        bytes: bytes.len() - 1,
+        ..limits
+    };
+    assert_eq!(check_change(&bytes, small), Err(ChunkError::TooLarge));
+}
+
+fn deflated(bytes: &[u8]) -> Vec<u8> {
+    miniz_oxide::deflate::compress_to_vec(bytes, 9)
+}
+
+#[test]
+fn a_deflate_bomb_is_refused() {
+    let limits = Limits::default();
+    let bomb = framed(COMPRESSED, &deflated(&vec![0; 64 << 20]));
+    assert!(bomb.len() < 100_000);
+    assert_eq!(check_change(&bomb, limits), Err(ChunkError::TooLarge));
+    // The cap is exact, whatever the growth of the buffer.
+    for size in [0, 1, 1000, 1023, 1024, 1025, 5000, 65_536] {
+        let block = deflated(&vec![1; size]);
+        assert_eq!(inflate(&block, size).map(|out| out.len()), Ok(size));
+        if size > 0 {
+            assert_eq!(inflate(&block, size - 1), Err(ChunkError::TooLarge));
+        }
+        let trailing = [block, vec![0]].concat();
+        assert_eq!(inflate(&trailing, size + 9), Err(ChunkError::Deflate));
+    }
+    assert_eq!(inflate(&[], 100), Err(ChunkError::Deflate));
+}
+
+#[test]
+fn run_length_bombs_are_refused() {
+    assert_eq!(check(&sets(1, "field")), Ok(()));
+    assert_eq!(check(&sets(900_000, "field")), Ok(()));
+    for count in [1_000_001, i64::from(u32::MAX), i64::MAX] {
+        assert_eq!(check(&sets(count, "field")), Err(ChunkError::TooManyOperations));
+    }
+    // The longest literal run there is.
+    let mut columns = sets(1, "field");
+    columns[2].1 = run(i64::MIN, vec![1]);
+    assert_eq!(check(&columns), Err(ChunkError::TooManyOperations));
+    // Nothing, 2^64-1 times.
+    columns[2].1 = [signed(0), unsigned(u64::MAX)].concat();
+    assert_eq!(check(&columns), Err(ChunkError::TooManyOperations));
+    // One long name, many times.
+    assert_eq!(
+        check(&sets(100_000, &"n".repeat(4000))),
+        Err(ChunkError::TooManyOperations)
+    );
+    // References without end.
+    let mut columns = sets(2, "field");
+    columns[4].1 = run(2, unsigned(u64::MAX));
+    assert_eq!(check(&columns), Err(ChunkError::TooManyOperations));
+    // More entries in another column than there are operations.
+    let mut columns = sets(2, "field");
+    columns[1].1 = unsigned(u64::MAX);
+    assert_eq!(check(&columns), Err(ChunkError::TooManyOperations));
+}
+
+#[test]
+fn numbers_automerge_panics_on_are_refused() {
+    let mut columns = sets(1, "field");
+    columns[4].1 = run(1, vec![1]);
+    columns.push((column::PREDECESSOR_ACTOR, run(1, vec![0])));
+    columns.push((column::PREDECESSOR_COUNTER, run(1, signed(5))));
+    assert_eq!(check(&columns), Ok(()));
+    columns[6].1 = run(1, signed(1 << 32));
+    assert_eq!(check(&columns), Err(ChunkError::Contents(column::PREDECESSOR_COUNTER)));
+    columns[6].1 = run(1, signed(-1));
+    assert!(check(&columns).is_err());
+    columns[6].1 = run(1, signed(5));
+    columns[5].1 = run(1, vec![1]);
+    assert_eq!(check(&columns), Err(ChunkError::Contents(column::PREDECESSOR_ACTOR)));
+    for (seq, first) in [(0, 1), (1, 0), (1 << 32, 1), (1, u64::from(u32::MAX) - 9)] {
+        let mut bytes = vec![0, 4, 1, 2, 3, 4];
+        bytes.extend(unsigned(seq));
+        bytes.extend(unsigned(first));
+        bytes.extend([0, 0, 0, 0]);
+        let bytes = framed(CHANGE, &bytes);
+        assert_eq!(check_change(&bytes, Limits::default()), Err(ChunkError::Head));
+    }
+}
+
+#[test]
+fn columns_not_written_here_are_refused() {
+    // With the bit that says deflated, unknown, marks, out of order, twice.
+    for bad in [0x4a, 0xb2, 0x94, 0xa5] {
+        let mut columns = sets(1, "field");
+        columns.push((bad, vec![1]));
+        assert_eq!(check(&columns), Err(ChunkError::Column(bad)));
+    }
+    let mut columns = sets(1, "field");
+    columns.swap(0, 1);
+    assert!(matches!(check(&columns), Err(ChunkError::Column(_))));
+    let mut columns = sets(1, "field");
+    let again = columns[4].clone();
+    columns.push(again);
+    assert!(matches!(check(&columns), Err(ChunkError::Column(_))));
+    for action in [6, 7, 99] {
+        let mut columns = sets(1, "field");
+        columns[2].1 = run(1, vec![action]);
+        assert!(check(&columns).is_err());
+    }
+    let extra = [contents(&sets(1, "field")), vec![1, 1, 9]].concat();
+    assert_eq!(
+        check_change(&framed(CHANGE, &extra), Limits::default()),
+        Err(ChunkError::Length)
+    );
+}
+
+#[test]
+fn real_changes_with_marks_or_huge_counters_are_refused() {
+    let mut doc = Automerge::new();
+    let mut tx = doc.transaction();
+    let text = tx.put_object(ROOT, "text", ObjType::Text).unwrap();
+    tx.splice_text(&text, 0, 0, "marked").unwrap();
+    let mark = automerge::marks::Mark::new("bold".into(), true, 1, 3);
+    tx.mark(&text, mark, automerge::marks::ExpandMark::Both).unwrap();
+    tx.commit();
+    let marked = doc.get_last_local_change().unwrap();
+    assert!(check_change(marked.raw_bytes(), Limits::default()).is_err());
+    for (start, step) in [(i64::MAX, 1), (1, i64::MAX), (1, i64::MIN)] {
+        let mut doc = Automerge::new();
+        let mut tx = doc.transaction();
+        tx.put(ROOT, "n", ScalarValue::counter(start)).unwrap();
+        tx.commit();
+        let mut tx = doc.transaction();
+        tx.increment(ROOT, "n", step).unwrap();
+        tx.commit();
+        let refused = doc
+            .get_changes(&[])
+            .iter()
+            .any(|change| check_change(change.raw_bytes(), Limits::default()).is_err());
+        assert!(refused);
+    }
+}
+
+#[test]
+fn numbers_read_as_written() {
+    for value in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
+        assert_eq!(Reader(&unsigned(value)).unsigned(), Ok(value));
+    }
+    for value in [0, 1, -1, 63, 64, -64, -65, i64::MAX, i64::MIN] {
+        assert_eq!(Reader(&signed(value)).signed(), Ok(value));
+    }
+    for long in [&[0x80, 0][..], &[0xff; 11], &[0xff, 0x80]] {
+        assert!(Reader(long).unsigned().is_err());
+        assert!(Reader(long).signed().is_err());
+    }
+}
+
+/// Automerge must not panic or grow on what passed.
+fn consistent(bytes: &[u8]) {
+    if let Ok(plain) = open_change(bytes, Limits::default()) {
+        let change = Change::from_bytes(plain.to_vec());
+        assert!(change.is_err() || change.is_ok_and(|change| change.len() <= 1_000_000));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        consistent(&bytes);
+        consistent(&framed(CHANGE, &bytes));
+        consistent(&framed(COMPRESSED, &bytes));
+        consistent(&framed(COMPRESSED, &deflated(&bytes)));
+    }
+
+    #[test]
+    fn any_columns(
+        columns in proptest::collection::btree_map(
+            0..column::ALL.len(),
+            proptest::collection::vec(any::<u8>(), 0..12),
+            0..12,
+        )
+    ) {
+        let columns: Vec<_> =
+            columns.into_iter().map(|(place, data)| (column::ALL[place], data)).collect();
+        consistent(&framed(CHANGE, &contents(&columns)));
+    }
+
+    #[test]
+    fn mutated_changes(
+        which in any::<prop::sample::Index>(),
+        edits in proptest::collection::vec(
+            (any::<prop::sample::Index>(), any::<u8>(), 0..3_u8),
+            1..5,
+        )
+    ) {
+        let all = real_changes();
+        let mut bytes = which.get(&all).clone();
+        for (place, byte, how) in edits {
+            let place = place.index(bytes.len());
+            match how {
+                0 => bytes[place] = byte,
+                1 => bytes.insert(place, byte),
+                _ => drop(bytes.remove(place)),
+            }
+        }
+        consistent(&bytes);
+        // With a length that is right again, to get past the frame.
+        let mut rest = Reader(bytes.get(9..).unwrap_or_default());
+        if rest.unsigned().is_ok() {
+            consistent(&framed(CHANGE, rest.0));
+            consistent(&framed(COMPRESSED, &deflated(rest.0)));
+        }
+    }
+}
+
+#[test]
+fn expanded_changes_still_convert() {
+    // The tests of documents make hostile changes this way.
+    for bytes in real_changes() {
+        let change = Change::from_bytes(bytes).unwrap();
+        let again = Change::from(ExpandedChange::from(&change));
+        assert_eq!(again.hash(), change.hash());
+    }
+}
