@@ -12,7 +12,7 @@ use std::{
 
 use rhizome::{
     Confirm, LinkOutcome, NetOptions, Relay, Ticket,
-    crypto::OsRandom,
+    crypto::{OsRandom, PublicKey},
     identity::{Commit, IdentityError, IdentityId, Keys, LinkRole, MAX_SERVICES, Operation},
     net::{
         Frames, Host, Invitations, Keep, LinkError, Net, NetError, Newcomer, Report, Service, ServiceLimits, answer,
@@ -406,12 +406,13 @@ impl Cloud {
 
     async fn join(
         self: &Arc<Self>,
+        endpoint: &PublicKey,
         frames: &mut Frames,
         begin: &Message,
         secret: &[u8; 16],
     ) -> Result<LinkOutcome, LinkError> {
         let keys = self.data.keys();
-        let shaken = answer(frames, begin, secret, LinkRole::CloudPeer, Keys::of(keys)).await?;
+        let shaken = answer(frames, endpoint, begin, secret, LinkRole::CloudPeer, Keys::of(keys)).await?;
         let newcomer = Newcomer {
             signing: keys.signing.clone(),
             keys: Keys::of(keys),
@@ -441,7 +442,12 @@ impl Host for Cloud {
             .cloned()
     }
 
-    fn link(self: Arc<Self>, mut frames: Frames, begin: Message) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    fn link(
+        self: Arc<Self>,
+        endpoint: PublicKey,
+        mut frames: Frames,
+        begin: Message,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let mut stop = self.stop.clone();
             match self.invitations.claim(&begin, (self.options.clock)() / 1000) {
@@ -451,7 +457,7 @@ impl Host for Cloud {
                 }
                 Ok(secret) => {
                     let linked = tokio::select! {
-                        linked = tokio::time::timeout(LINK_WITHIN, self.join(&mut frames, &begin, &secret)) => {
+                        linked = tokio::time::timeout(LINK_WITHIN, self.join(&endpoint, &mut frames, &begin, &secret)) => {
                             linked.unwrap_or(Err(NetError::Deadline.into()))
                         }
                         () = stopped(&mut stop) => Err(LinkError::Stopped),

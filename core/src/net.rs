@@ -7,7 +7,7 @@ mod host;
 mod link;
 
 pub use drive::{Drive, Mode, Progress, Report, StopReason};
-pub use endpoint::{Net, NetOptions, Relay};
+pub use endpoint::{Net, NetOptions, Relay, remote_key};
 pub use frames::{Direction, Frames, Observer};
 pub use host::{Host, Service, ServiceLimits};
 pub use link::{

@@ -162,14 +162,8 @@ impl Pod {
     /// The applications' own events of the stream `label`, in the order that every device agrees on.
     pub async fn events(&self, label: &str) -> Result<Vec<Event>, Error> {
         let label = label.to_owned();
-        self.work(move |running| {
-            let ring = running.ring();
-            match ring.stream(&label) {
-                Some((stream, _)) => Ok(running.documents.events(&stream, &ring)?),
-                None => Ok(Vec::new()),
-            }
-        })
-        .await
+        self.work(move |running| Ok(running.documents.events(&label, &running.ring())?))
+            .await
     }
 
     /// SQLite's own check of the log, and of every chain and signature of this device's author logs. Slow.

@@ -120,14 +120,24 @@ fn entries_out_of_their_place_are_refused() {
 }
 
 #[test]
-fn an_erased_section_leaves_a_chain_that_verifies() {
+fn an_erased_section_leaves_a_chain_that_verifies_and_a_section_left_out_is_refused() {
     let (mut writer, reader) = two();
     let mut range = writer.write("journal", 2);
     let Section::Box(sealed) = &range.entries[0].sections[0] else {
         panic!("a box")
     };
     range.entries[0].sections[0] = Section::Erased(rhizome::crypto::hash("section", &[sealed]));
-    assert_eq!(reader.replica.take_range(range).unwrap().new, 2);
+    assert_eq!(
+        range
+            .clone()
+            .verify(&writer.keys.signing.public())
+            .unwrap()
+            .entries()
+            .len(),
+        2
+    );
+    // But nobody may leave one out on the way: no operation erased it, and what was stored so would never be made whole.
+    refused(&reader, range);
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub struct Fold<'a> {
     pub limit: u64,
     /// Asked before each batch.
     pub stop: &'a dyn Fn() -> bool,
+    /// Times later than this do not count for [`Folded::latest`]: somebody's clock is wrong.
+    pub horizon: Time,
 }
 
 impl Default for Fold<'_> {
@@ -46,6 +48,7 @@ impl Default for Fold<'_> {
             only: None,
             limit: u64::MAX,
             stop: &|| false,
+            horizon: Time(u64::MAX),
         }
     }
 }
@@ -111,7 +114,7 @@ impl Documents {
 
     fn fold_once(&self, ring: &KeyRing, how: &Fold<'_>) -> Result<Folded, StoreError> {
         let mut folded = Folded::default();
-        self.fold_waiting(ring, &mut folded)?;
+        self.fold_waiting(ring, how, &mut folded)?;
         for (author, branch, mut cursor) in self.unfolded()? {
             if how.only.is_some_and(|only| only != author) {
                 continue;
@@ -123,7 +126,7 @@ impl Documents {
                 let Some(last) = batch.last() else { break };
                 cursor = last.position().seq;
                 self.views.with(|views| {
-                    fold_batch(views, ring, branch.branch, &batch, &mut folded)?;
+                    fold_batch(views, ring, branch.branch, &batch, how, &mut folded)?;
                     views.set_cursor(&author, branch.branch, cursor)
                 })?;
             }
@@ -149,6 +152,11 @@ impl Documents {
         Ok(branches.filter_map(place).collect())
     }
 
+    /// The latest time that any fold counted.
+    pub fn latest(&self) -> Result<Time, StoreError> {
+        self.views.with(|views| views.latest_time()).map(Time)
+    }
+
     /// How many entries of the log are not folded yet.
     pub fn behind(&self) -> Result<u64, StoreError> {
         Ok(self
@@ -158,7 +166,7 @@ impl Documents {
             .sum())
     }
 
-    fn fold_waiting(&self, ring: &KeyRing, folded: &mut Folded) -> Result<(), StoreError> {
+    fn fold_waiting(&self, ring: &KeyRing, how: &Fold<'_>, folded: &mut Folded) -> Result<(), StoreError> {
         let awaited = self.views.with(|views| views.awaited())?;
         for epoch in awaited.iter().filter(|epoch| ring.epoch(epoch).is_some()) {
             self.views.with(|views| {
@@ -166,7 +174,7 @@ impl Documents {
                     let entries = self
                         .log
                         .read(|read| read.entries_after(&author, branch, seq - 1, 1, 0))?;
-                    fold_batch(views, ring, branch, &entries, folded)?;
+                    fold_batch(views, ring, branch, &entries, how, folded)?;
                 }
                 Ok(())
             })?;
@@ -231,13 +239,17 @@ impl Documents {
         self.views.with(|views| views.waiting())
     }
 
-    /// The applications' own events of a stream, in the order that every device agrees on.
-    pub fn events(&self, stream: &StreamId, ring: &KeyRing) -> Result<Vec<Event>, StoreError> {
+    /// The applications' own events of every stream with this label (two devices may each have begun one), in the order that every device
+    /// agrees on.
+    pub fn events(&self, label: &str, ring: &KeyRing) -> Result<Vec<Event>, StoreError> {
         let heads = self.log.read(|read| read.heads(&self.identity))?;
+        let is_labelled = |stream: &StreamId| ring.streams().get(stream).is_some_and(|stream| stream.label == label);
         let mut events = Vec::new();
+        // Branches that part from one another share copies of what came before.
+        let mut seen = BTreeSet::new();
         for (author, branches) in heads {
             let start = self.log.read(|read| read.start(&author))?;
-            if start.is_none_or(|start| start.stream() != *stream) {
+            if start.is_none_or(|start| !is_labelled(&start.stream())) {
                 continue;
             }
             for branch in branches {
@@ -253,6 +265,9 @@ impl Documents {
                             continue;
                         };
                         let at = entry.position();
+                        if !seen.insert((author, at)) {
+                            continue;
+                        }
                         for content in open_entry(entry, key).unwrap_or_default() {
                             let order = (content.time, author, at.seq, at.hash);
                             let own = content
@@ -282,6 +297,7 @@ fn fold_batch(
     ring: &KeyRing,
     branch: u32,
     entries: &[VerifiedEntry],
+    how: &Fold<'_>,
     folded: &mut Folded,
 ) -> Result<(), StoreError> {
     let mut changes: BTreeMap<DocumentId, (String, Vec<Vec<u8>>)> = BTreeMap::new();
@@ -296,7 +312,9 @@ fn fold_batch(
             continue;
         };
         for content in contents {
-            folded.latest = folded.latest.max(content.time);
+            if content.time <= how.horizon {
+                folded.latest = folded.latest.max(content.time);
+            }
             for event in content.events {
                 let Event::Document(change) = event else { continue };
                 views.touch(&change.document, &entry.author(), entry.position().seq)?;
@@ -314,7 +332,7 @@ fn fold_batch(
             folded.documents.insert(id);
         }
     }
-    Ok(())
+    views.note_time(folded.latest.0)
 }
 
 /// The changes, if every one was made by the actor that their author log and session give: nobody writes in another's name.
@@ -331,8 +349,13 @@ fn apply(
     changes: Vec<Vec<u8>>,
 ) -> Result<bool, StoreError> {
     let known = views.document(&id)?;
+    // Two devices may name one document in two collections: all take the one that sorts first, whatever came first.
+    let moved = known.as_ref().is_some_and(|row| collection < row.collection);
     let (collection, mut document) = match known {
-        Some(row) => (row.collection, Document::load(&row.state, &READER).map_err(damaged)?),
+        Some(row) => (
+            row.collection.min(collection),
+            Document::load(&row.state, &READER).map_err(damaged)?,
+        ),
         None => (collection, Document::new(&READER)),
     };
     // What did not fit before may fit now.
@@ -346,16 +369,18 @@ fn apply(
                 break;
             }
             Err(error) => {
-                let Some(index) = error.index() else {
-                    return Err(damaged(error));
+                // Without an index it is all of them together that do not fit: too many that wait for others.
+                let refused = match error.index() {
+                    Some(index) => vec![offered.remove(index)],
+                    None => std::mem::take(&mut offered),
                 };
-                let refused = offered.remove(index);
-                let hash = crate::crypto::Hash::plain(&refused);
-                views.set_aside(&id, &hash.0, &refused)?;
+                for change in refused {
+                    views.set_aside(&id, &crate::crypto::Hash::plain(&change).0, &change)?;
+                }
             }
         }
     }
-    if !changed {
+    if !changed && !moved {
         return Ok(false);
     }
     let (fields, dates) = listed(&document.value());

@@ -71,11 +71,11 @@ impl Commit {
         let WireCommit(core_bytes, signature) = decode_canonical(bytes)?;
         let WireCore(version, identity, index, previous, operation, term, time, orderer) =
             decode_canonical(&core_bytes)?;
+        let hash = hash("commit", &[&core_bytes]);
+        orderer.verify("commit", &hash.0, &signature)?;
         if version != 1 {
             return Err(IdentityError::UpdateNeeded);
         }
-        let hash = hash("commit", &[&core_bytes]);
-        orderer.verify("commit", &hash.0, &signature)?;
         let core = CommitCore {
             identity,
             index,

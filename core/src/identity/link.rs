@@ -27,6 +27,15 @@ impl LinkRole {
         }
     }
 
+    /// In words for a person.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Member => "a device of an identity",
+            Self::NewDevice => "a new device",
+            Self::CloudPeer => "a cloud peer",
+        }
+    }
+
     /// The role of a byte.
     pub fn from_byte(byte: u8) -> Option<Self> {
         [Self::Member, Self::NewDevice, Self::CloudPeer]

@@ -56,6 +56,7 @@ pub struct RecoveryKeys(
 
 /// An identity key by its id, wrapped for some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WrappedKey {
     /// H("identity key id", key).
     pub id: Hash,
@@ -211,8 +212,11 @@ impl Operation {
             return Err(IdentityError::UpdateNeeded);
         }
         let body = read_body(public)?;
-        if peers.is_some() || peers_hash.is_some() {
+        if peers_hash.is_some() {
             return Err(IdentityError::UpdateNeeded);
+        }
+        if peers.is_some() {
+            return Err(IdentityError::BadPart);
         }
         if matches!(body, Body::Genesis { .. }) != identity.is_none() {
             return Err(IdentityError::Malformed(crate::crypto::CborError::Malformed));
@@ -311,7 +315,7 @@ fn read_body(public: Ipld) -> Result<Body, IdentityError> {
         }
         _ => return Err(IdentityError::Malformed(crate::crypto::CborError::Malformed)),
     }
-    Ok(decode(&encode(&public))?)
+    Ok(decode_canonical(&encode(&public))?)
 }
 
 fn binding(proposer: &PublicKey, nonce: &OpNonce) -> Hash {

@@ -38,9 +38,14 @@ impl Clock {
         self.0
     }
 
+    /// The latest time that may still move a clock that shows `now`: one hour ahead.
+    pub fn horizon(now: u64) -> Time {
+        Time::from_millis(now.saturating_add(TRUSTED_AHEAD))
+    }
+
     /// Takes note of another device's time, unless it is more than an hour ahead of `now`.
     pub fn observe(&mut self, time: Time, now: u64) {
-        if time.millis() <= now.saturating_add(TRUSTED_AHEAD) {
+        if time.millis() <= Self::horizon(now).millis() {
             self.0 = self.0.max(time);
         }
     }

@@ -170,6 +170,11 @@ impl Net {
     }
 }
 
+/// The key that the other end of a connection proved to hold.
+pub fn remote_key(connection: &Connection) -> PublicKey {
+    PublicKey(*connection.remote_id().as_bytes())
+}
+
 fn bad_address(address: &str, why: &str) -> NetError {
     NetError::Address {
         address: address.to_owned(),

@@ -11,7 +11,7 @@ use std::{
 use iroh::endpoint::{Connection, Incoming};
 use tokio::sync::{Semaphore, watch};
 
-use super::{Drive, Frames, Mode, Net, NetError, Report, stopped};
+use super::{Drive, Frames, Mode, Net, NetError, Report, remote_key, stopped};
 use crate::{
     crypto::PublicKey,
     identity::IdentityId,
@@ -23,8 +23,13 @@ pub trait Host: Send + Sync + 'static {
     /// The replica of an identity, if it is here.
     fn replica(&self, identity: &IdentityId) -> Option<Arc<Replica>>;
 
-    /// A stranger wants to link: `begin` is its first message.
-    fn link(self: Arc<Self>, frames: Frames, begin: Message) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    /// A stranger wants to link: `begin` is its first message, `endpoint` the key that its connection proved.
+    fn link(
+        self: Arc<Self>,
+        endpoint: PublicKey,
+        frames: Frames,
+        begin: Message,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
     /// A session ended. Nothing in it names a person.
     fn ended(&self, identity: &IdentityId, result: &Result<Report, NetError>);
@@ -148,7 +153,7 @@ impl<H: Host> Service<H> {
     }
 
     async fn serve(self: &Arc<Self>, connection: &Connection) {
-        let endpoint = PublicKey(*connection.remote_id().as_bytes());
+        let endpoint = remote_key(connection);
         let first = async {
             let (send, recv) = connection.accept_bi().await.ok()?;
             let mut frames = Frames::new(send, recv, self.net.options().observer.clone());
@@ -164,7 +169,7 @@ impl<H: Host> Service<H> {
         }
         let identity = match &message {
             Message::LinkBegin { .. } => {
-                self.host.clone().link(frames, message).await;
+                self.host.clone().link(endpoint, frames, message).await;
                 return;
             }
             Message::Hello { identity, .. } => *identity,

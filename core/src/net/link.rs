@@ -8,7 +8,7 @@ use std::{
 
 use super::{Frames, NetError};
 use crate::{
-    crypto::{DeviceKeys, Hash, OsRandom, Random, SigningKey},
+    crypto::{DeviceKeys, Hash, OsRandom, PublicKey, Random, SigningKey},
     identity::{
         Body, Commit, IdentityError, IdentityId, Keys, LinkProof, LinkRole, Operation, Proposer, Ticket, add_device,
         add_peer, change_orderers, consent, short_number,
@@ -40,6 +40,14 @@ pub enum LinkError {
     /// The other side does not know the secret of the code.
     #[error("the other side does not know this code")]
     WrongCode,
+    /// The code is shown by something else than was asked for.
+    #[error("this code is shown by {found}, not by {wanted}: a new device reads everything, a cloud peer nothing")]
+    OtherRole {
+        /// What shows it.
+        found: &'static str,
+        /// What was asked for.
+        wanted: &'static str,
+    },
     /// Both are devices of an identity, or neither is.
     #[error("a link joins a device that has an identity with one that has none")]
     SameRole,
@@ -211,9 +219,10 @@ pub async fn call(frames: &mut Frames, ticket: &Ticket, role: LinkRole, keys: Ke
     })
 }
 
-/// The shower's half, up to the number. `begin` is the first message that came.
+/// The shower's half, up to the number. `begin` is the first message that came, on a connection from `endpoint`.
 pub async fn answer(
     frames: &mut Frames,
+    endpoint: &PublicKey,
     begin: &Message,
     secret: &[u8; 16],
     role: LinkRole,
@@ -233,7 +242,7 @@ pub async fn answer(
         commitment: *commitment,
         proof: *proof,
     };
-    if !promise.proves(secret, their_role, their_keys) {
+    if their_keys.2 != *endpoint || !promise.proves(secret, their_role, their_keys) {
         refuse(frames, "wrong-code").await;
         return Err(LinkError::WrongCode);
     }
@@ -303,8 +312,14 @@ pub async fn welcome(
         return Err(LinkError::Declined);
     }
     let known = replica.known();
-    let (devices, peers) = (known.tentative.devices(), known.tentative.peers());
-    if devices.contains_key(&shaken.keys.0) || peers.contains_key(&shaken.keys.0) {
+    // A cloud peer that is of the identity already may have missed the end of its first link: it is told again.
+    let linked = known
+        .tentative
+        .peers()
+        .get(&shaken.keys.0)
+        .is_some_and(|peer| peer.keys == shaken.keys);
+    let before = linked.then(|| adds(&known, &shaken.keys, true)).flatten();
+    if before.is_none() && known.tentative.devices().contains_key(&shaken.keys.0) {
         refuse(frames, "not-possible").await;
         return Err(LinkError::AlreadyLinked);
     }
@@ -328,50 +343,34 @@ pub async fn welcome(
         return Err(NetError::Protocol("too long a name".to_owned()).into());
     }
     let (signing, newcomer, role) = (keys.signing.clone(), shaken.keys, shaken.role);
-    let (on, me) = (replica.clone(), keys.signing.public());
+    let (on, key) = (replica.clone(), identity_key.clone());
     let operation = blocking(move || -> Result<Hash, LinkError> {
+        if let Some(before) = before {
+            return Ok(before);
+        }
         let known = on.known();
-        let by = |known: &Known| Proposer {
-            identity: on.identity(),
-            binding: known.ordered.binding(),
-            seen: known.ordered.head(),
-            signing: &signing,
-            identity_key: &identity_key,
-        };
-        let random = &mut OsRandom;
+        let by = proposer(&on, &known, &signing, &key);
         let operation = match role {
-            LinkRole::CloudPeer => add_peer(random, &by(&known), newcomer, consent, services, &name),
-            LinkRole::NewDevice | LinkRole::Member => add_device(random, &by(&known), newcomer, consent, &name)?,
+            LinkRole::CloudPeer => add_peer(&mut OsRandom, &by, newcomer, consent, services, &name),
+            LinkRole::NewDevice | LinkRole::Member => add_device(&mut OsRandom, &by, newcomer, consent, &name)?,
         };
         let id = operation.id();
         on.take_operation(operation)?;
-        // The first cloud peer takes over the ordering from the first device.
-        let known = on.known();
-        let device_orders = known
-            .ordered
-            .orderers()
-            .iter()
-            .all(|key| known.ordered.devices().contains_key(key));
-        if role == LinkRole::CloudPeer && device_orders {
-            let change = change_orderers(random, &by(&known), known.ordered.term() + 1, vec![newcomer.0]);
-            match on.take_operation(change) {
-                // Somebody else changed them meanwhile.
-                Err(ReplicaError::Identity(IdentityError::Void(_))) => {}
-                other => other?,
-            }
-        }
         Ok(id)
     })
     .await??;
     let known = replica.known();
     let ordered =
         known.ordered.devices().contains_key(&shaken.keys.0) || known.ordered.peers().contains_key(&shaken.keys.0);
-    tracing::debug!(device = %me.short(), ordered, "a link was made");
     send_log(frames, &known, offered).await?;
     frames.send(&Message::LinkWelcome(operation)).await?;
     match frames.receive().await? {
         Message::LinkDone => {}
         other => return Err(unexpected(other)),
+    }
+    if shaken.role == LinkRole::CloudPeer {
+        let (on, signing) = (replica.clone(), keys.signing.clone());
+        blocking(move || hand_over(&on, &signing, &identity_key, newcomer)).await??;
     }
     Ok(LinkOutcome {
         identity: replica.identity(),
@@ -379,6 +378,44 @@ pub async fn welcome(
         number: shaken.number,
         ordered,
     })
+}
+
+fn proposer<'a>(replica: &Replica, known: &Known, signing: &'a SigningKey, identity_key: &'a [u8; 32]) -> Proposer<'a> {
+    Proposer {
+        identity: replica.identity(),
+        binding: known.ordered.binding(),
+        seen: known.ordered.head(),
+        signing,
+        identity_key,
+    }
+}
+
+/// The first cloud peer takes over the ordering from the first device; only now, when it said that it has the identity on its disk: an
+/// orderer that knows nothing could never be replaced.
+fn hand_over(replica: &Replica, signing: &SigningKey, identity_key: &[u8; 32], peer: Keys) -> Result<(), LinkError> {
+    let known = replica.known();
+    let is_device = |key| known.ordered.devices().contains_key(key);
+    if !known.ordered.orderers().iter().all(is_device) {
+        return Ok(());
+    }
+    let by = proposer(replica, &known, signing, identity_key);
+    let change = change_orderers(&mut OsRandom, &by, known.ordered.term() + 1, vec![peer.0]);
+    match replica.take_operation(change) {
+        // Somebody else changed them meanwhile.
+        Err(ReplicaError::Identity(IdentityError::Void(_))) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// The operation that adds `keys`, as a peer or as a device.
+fn adds(known: &Known, keys: &Keys, peer: bool) -> Option<Hash> {
+    let operations = known.log.iter().map(|(_, operation)| operation).chain(&known.pending);
+    let adds = |operation: &&Operation| match operation.body() {
+        Body::AddDevice { device, .. } => device == keys && !peer,
+        Body::AddPeer { peer: added, .. } => added == keys && peer,
+        _ => false,
+    };
+    operations.filter(adds).map(Operation::id).next()
 }
 
 /// Who joins.
@@ -421,7 +458,8 @@ pub async fn join<R: Send + 'static>(
     };
     let known = Known::from_log(log.clone(), pending.clone())?;
     // Who offers it must be a device of it: the number on both screens stands for its keys.
-    if known.ordered.identity() != identity || !known.tentative.devices().contains_key(&shaken.keys.0) {
+    let host = known.tentative.devices().get(&shaken.keys.0);
+    if known.ordered.identity() != identity || host.is_none_or(|host| host.keys != shaken.keys) {
         return Err(IdentityError::OtherIdentity.into());
     }
     let consent = consent(&newcomer.signing, &identity, &newcomer.keys, newcomer.peer);
@@ -441,20 +479,18 @@ pub async fn join<R: Send + 'static>(
     };
     pending.retain(|operation| !log.iter().any(|(_, ordered)| ordered.id() == operation.id()));
     let known = Known::from_log(log.clone(), pending.clone())?;
-    let adds_us = known
-        .log
-        .iter()
-        .map(|(_, operation)| operation)
-        .chain(&known.pending)
-        .any(|candidate| {
-            candidate.id() == operation
-                && match candidate.body() {
-                    Body::AddDevice { device, .. } => *device == newcomer.keys && !newcomer.peer,
-                    Body::AddPeer { peer, .. } => *peer == newcomer.keys && newcomer.peer,
-                    _ => false,
-                }
-        });
-    if known.ordered.identity() != identity || !adds_us {
+    // The operation stands in the log, and it had an effect.
+    let member = if newcomer.peer {
+        known.tentative.peers().get(&newcomer.keys.0).map(|peer| peer.keys)
+    } else {
+        known
+            .tentative
+            .devices()
+            .get(&newcomer.keys.0)
+            .map(|device| device.keys)
+    };
+    let adds_us = adds(&known, &newcomer.keys, newcomer.peer) == Some(operation);
+    if known.ordered.identity() != identity || member != Some(newcomer.keys) || !adds_us {
         return Err(IdentityError::OtherIdentity.into());
     }
     let ordered =

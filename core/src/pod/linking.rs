@@ -78,11 +78,27 @@ impl Pod {
         })
     }
 
-    /// Links the cloud peer or new device that shows `code` to this identity. Works at once even while whoever orders operations is away;
-    /// then it is tentative until they are met.
+    /// Links the cloud peer that shows `code` to this identity: it will store what it cannot read. Works at once even while whoever orders
+    /// operations is away; then it is tentative until they are met.
+    ///
+    /// # Errors
+    /// [`LinkError::OtherRole`] if a new device shows the code: that one would read everything.
     pub async fn link(&self, code: &str, confirm: Confirm) -> Result<LinkOutcome, Error> {
+        self.link_as(LinkRole::CloudPeer, code, confirm).await
+    }
+
+    /// Lets the new device that shows `code` into this identity: it will read everything. Otherwise as [`Pod::link`].
+    pub async fn link_device(&self, code: &str, confirm: Confirm) -> Result<LinkOutcome, Error> {
+        self.link_as(LinkRole::NewDevice, code, confirm).await
+    }
+
+    async fn link_as(&self, wanted: LinkRole, code: &str, confirm: Confirm) -> Result<LinkOutcome, Error> {
         let running = self.running()?;
         let ticket = Ticket::parse_at(code, (running.options.clock)() / 1000)?;
+        if ticket.role != wanted {
+            let (found, wanted) = (ticket.role.words(), wanted.words());
+            return Err(LinkError::OtherRole { found, wanted }.into());
+        }
         let net = running.net().await?;
         let connection = net.dial(&ticket.endpoint, &ticket.addresses, DIAL_WITHIN).await?;
         let (send, recv) = connection
@@ -113,7 +129,7 @@ impl Pod {
 
 impl Running {
     /// A connection came in that wants to link.
-    pub async fn answer_link(self: Arc<Self>, mut frames: Frames, begin: Message) {
+    pub async fn answer_link(self: Arc<Self>, endpoint: PublicKey, mut frames: Frames, begin: Message) {
         let claimed = self.invites.invitations.claim(&begin, (self.options.clock)() / 1000);
         let pending = claimed.and_then(|secret| {
             let mut pending = lock(&self.invites.pending);
@@ -127,7 +143,13 @@ impl Running {
             Err(reason) => refuse(&mut frames, reason).await,
             Ok(Pending { secret, confirm, done }) => {
                 let linking = async {
-                    let shaken = answer(&mut frames, &begin, &secret, LinkRole::Member, Keys::of(&self.keys)).await?;
+                    let keys = Keys::of(&self.keys);
+                    let shaken = answer(&mut frames, &endpoint, &begin, &secret, LinkRole::Member, keys).await?;
+                    if shaken.role != LinkRole::NewDevice {
+                        // An invitation is for a device; a cloud peer shows a code of its own.
+                        refuse(&mut frames, "same-role").await;
+                        return Err(LinkError::SameRole);
+                    }
                     welcome(&mut frames, shaken, &self.replica, &self.keys, &confirm).await
                 };
                 let result = tokio::time::timeout(LINK_WITHIN, linking)

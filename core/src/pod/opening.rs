@@ -13,6 +13,7 @@ use crate::{
     identity::{Commit, CommitCore, Keys, LinkRole, Operation, RecoverySecret, State, Ticket, genesis},
     net::{
         Confirm, Frames, Invitations, Keep, Net, NetError, NetOptions, Newcomer, Shaken, answer, call, join, refuse,
+        remote_key,
     },
     store::{Folder, FolderFile, LogStore, StoreError},
     sync::{Limits, Replica, ReplicaError, WallClock},
@@ -390,7 +391,7 @@ async fn serve_one(
             let message = frames.receive().await.ok()?;
             Some((connection, frames, message))
         };
-        let Ok(Some((_connection, mut frames, begin))) = tokio::time::timeout(LINK_WITHIN, first).await else {
+        let Ok(Some((connection, mut frames, begin))) = tokio::time::timeout(LINK_WITHIN, first).await else {
             continue;
         };
         match invitations.claim(&begin, (options.clock)() / 1000) {
@@ -399,7 +400,16 @@ async fn serve_one(
                 let _ = tokio::time::timeout(Duration::from_secs(2), frames.finish()).await;
             }
             Ok(secret) => {
-                let shaken = answer(&mut frames, &begin, &secret, LinkRole::NewDevice, joining.keys()).await?;
+                let endpoint = remote_key(&connection);
+                let shaken = answer(
+                    &mut frames,
+                    &endpoint,
+                    &begin,
+                    &secret,
+                    LinkRole::NewDevice,
+                    joining.keys(),
+                )
+                .await?;
                 let result = joining.finish(&mut frames, shaken, name, confirm, options).await;
                 let _ = tokio::time::timeout(Duration::from_secs(2), frames.finish()).await;
                 return result;

@@ -106,8 +106,10 @@ impl Running {
         Ok(running)
     }
 
-    /// Continues the clock after the last entry of each own author log.
+    /// Continues the clock after what it had seen, and after the last entry of each own author log.
     fn read_clock(&self) -> Result<(), StoreError> {
+        let latest = self.documents.latest()?;
+        lock(&self.clock).observe(latest, latest.millis());
         let ring = self.ring();
         for stream in ring.streams().keys() {
             let Some(own) = self.log.read(|read| read.own_log(stream))? else {
@@ -144,8 +146,9 @@ impl Running {
 
     /// Brings the views up to the log, as far as `how` says.
     pub fn fold(&self, how: &Fold<'_>) -> Result<(), StoreError> {
-        let folded = self.documents.fold_some(&self.ring(), how)?;
         let now = (self.options.clock)();
+        let horizon = Clock::horizon(now);
+        let folded = self.documents.fold_some(&self.ring(), &Fold { horizon, ..*how })?;
         lock(&self.clock).observe(folded.latest, now);
         if folded.unreadable > 0 {
             tracing::warn!(

@@ -372,10 +372,15 @@ impl Host for PodHost {
             .filter(|replica| replica.identity() == *identity)
     }
 
-    fn link(self: Arc<Self>, frames: Frames, begin: Message) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    fn link(
+        self: Arc<Self>,
+        endpoint: PublicKey,
+        frames: Frames,
+        begin: Message,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             if let Some(running) = self.0.upgrade() {
-                running.answer_link(frames, begin).await;
+                running.answer_link(endpoint, frames, begin).await;
             }
         })
     }

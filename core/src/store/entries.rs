@@ -235,13 +235,17 @@ impl Read<'_> {
             return Ok(None);
         };
         let mut entries = self.entries_after(author, branch, after.seq, READ_AT_ONCE, max_bytes)?;
-        // Only the last signature of a run that came from elsewhere was checked: do not pass on a cut that nobody checked.
+        // Only the last signature of a run that came from elsewhere was checked: do not pass on a cut that nobody checked. Cut back to a
+        // good one, or go on to it: what came in one frame then fits into one again.
+        let good = |entry: &VerifiedEntry| {
+            let (hash, signature) = (entry.position().hash, &entry.entry().signature);
+            row.device.verify("entry", &hash.0, signature).is_ok()
+        };
+        if let Some(last) = entries.iter().rposition(good) {
+            entries.truncate(last + 1);
+        }
         while let Some(last) = entries.last() {
-            let good = row
-                .device
-                .verify("entry", &last.position().hash.0, &last.entry().signature)
-                .is_ok();
-            if good || entries.len() as u64 >= READ_AT_ONCE {
+            if good(last) || entries.len() as u64 >= READ_AT_ONCE {
                 break;
             }
             let next = self.entries_after(author, branch, last.position().seq, 1, 0)?;

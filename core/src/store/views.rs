@@ -30,6 +30,7 @@ const TABLES: &str = "
     CREATE TABLE cursors (
         author BLOB NOT NULL, branch INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (author, branch)
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 0), latest INTEGER NOT NULL) STRICT;
     CREATE TABLE waiting (
         epoch BLOB NOT NULL, author BLOB NOT NULL, branch INTEGER NOT NULL, seq INTEGER NOT NULL,
         PRIMARY KEY (epoch, author, branch, seq)
@@ -283,6 +284,22 @@ impl ViewsWrite<'_> {
             (author.0, branch, int(seq)),
         )?;
         Ok(())
+    }
+
+    /// Keeps the latest of the times it is told.
+    pub fn note_time(&self, time: u64) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO clock (id, latest) VALUES (0, ?1) ON CONFLICT (id) DO UPDATE SET latest = max(latest, excluded.latest)",
+            [int(time)],
+        )?;
+        Ok(())
+    }
+
+    /// The latest of them; 0 if there was none.
+    pub fn latest_time(&self) -> Result<u64, StoreError> {
+        let mut statement = self.statement("SELECT latest FROM clock")?;
+        let latest = statement.query_row([], |row| row.get::<_, i64>(0)).optional();
+        Ok(latest.map_err(|error| of(&error))?.map_or(0, uint))
     }
 
     /// Notes an entry whose epoch key has not arrived.

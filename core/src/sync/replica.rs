@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::{
     crypto::{DeviceKeys, Hash, PublicKey, SigningKey},
     identity::{Body, Commit, IdentityError, IdentityId, KeyRing, Operation, State, Verdict, VoidReason},
-    log::{AuthorId, Item, LogError, Position, Range, Receipt, StoreId, digest},
-    store::{AlarmKind, AppendError, Appended, LogStore, Read, StoreError},
+    log::{AuthorId, Item, LogError, Position, Range, Receipt, Section, StoreId, digest},
+    store::{AlarmKind, AppendError, Appended, LogStore, Read, StoreError, Write},
 };
 
 /// Milliseconds since 1970, by the device's clock. Passed in, so that a simulation has its own.
@@ -255,25 +255,32 @@ impl Replica {
         let mut log = known.log.clone();
         let mut ordered = known.ordered.clone();
         let mut new = Vec::new();
-        for (commit, operation) in commits {
+        let mut take = |commit: &[u8], operation: &[u8]| -> Result<(), ReplicaError> {
             let (commit, operation) = (Commit::decode(commit)?, Operation::decode(operation)?);
+            if commit.core().identity != self.identity {
+                return Err(IdentityError::OtherIdentity.into());
+            }
             let index = commit.core().index;
             if let Some((mine, _)) = usize::try_from(index).ok().and_then(|index| log.get(index)) {
                 if mine.hash() != commit.hash() {
                     self.check_equivocation(&known, &commit)?;
                 }
-                continue;
+                return Ok(());
             }
             ordered.apply(&commit, &operation)?;
             log.push((commit.clone(), operation.clone()));
             new.push((commit, operation));
-        }
-        if new.is_empty() {
-            return Ok(0);
-        }
+            Ok(())
+        };
+        let taken = commits
+            .iter()
+            .try_for_each(|(commit, operation)| take(commit, operation));
+        // What was good before the first that was not is kept all the same.
         let count = new.len();
-        self.store_commits(&known, log, new)?;
-        Ok(count)
+        if count > 0 {
+            self.store_commits(&known, log, new)?;
+        }
+        taken.map(|()| count)
     }
 
     /// Another commit for a place that is taken. It counts as an equivocation only if an orderer of that place signed it.
@@ -406,6 +413,11 @@ impl Replica {
         if !known.tentative.devices().contains_key(&start.device()) {
             return Err(AppendError::UnknownAuthor.into());
         }
+        // No operation erases anything yet: a section left out on the way is a peer withholding, and what is here is had.
+        let left_out = |section: &Section| matches!(section, Section::Erased(_));
+        if range.entries.iter().any(|entry| entry.sections.iter().any(left_out)) {
+            return Err(LogError::BadRange.into());
+        }
         if !self.is_device() && !known.ordered.devices().contains_key(&start.device()) {
             return Err(Refusal::Retry);
         }
@@ -447,10 +459,19 @@ impl Replica {
         Receipt::make(&self.signing, self.store.store_id(), author, position, self.now())
     }
 
+    /// Whether an author log is this identity's, or not known here at all. A cloud peer keeps many identities in one store, and a member of
+    /// one must reach nothing of another.
+    pub fn is_ours(&self, author: &AuthorId) -> Result<bool, StoreError> {
+        Ok(self
+            .store
+            .read(|read| read.start(author))?
+            .is_none_or(|start| start.owner() == self.identity))
+    }
+
     /// Keeps a receipt that `peer` gave for something that is here.
     pub fn take_receipt(&self, peer: &PublicKey, store: StoreId, bytes: &[u8]) -> Result<(), Refusal> {
         let receipt = Receipt::decode(bytes)?;
-        if receipt.peer != *peer || receipt.store != store {
+        if receipt.peer != *peer || receipt.store != store || !self.is_ours(&receipt.author)? {
             return Err(Refusal::OtherIdentity);
         }
         self.store.write(move |write| write.put_receipt(&receipt)).wait()?;
@@ -503,15 +524,9 @@ impl Replica {
         if copied.is_empty() {
             return Ok(());
         }
-        let now = self.now();
-        self.store
-            .write(move |write| {
-                copied.iter().try_for_each(|author| {
-                    write.retire(author)?;
-                    write.raise(AlarmKind::Fork, Hash(author.0), now)
-                })
-            })
-            .wait()
+        // The owner is told when signed entries come, not on a peer's mere word.
+        let retire = move |write: &Write<'_>| copied.iter().try_for_each(|author| write.retire(author).map(drop));
+        self.store.write(retire).wait()
     }
 
     /// Reads from the store.

@@ -757,6 +757,9 @@ impl Session {
         if self.items_seen > MAX_ITEMS {
             return Err(SessionError::Protocol("too many points"));
         }
+        if !replica.is_ours(&author)? {
+            return Err(SessionError::Protocol("an author log of another identity"));
+        }
         // Whatever was on the way for this author did not join on.
         self.forget_in_flight(&author);
         let mut common = Position::start(&author);
@@ -795,7 +798,7 @@ impl Session {
             let Ok(receipt) = Receipt::decode(bytes) else {
                 return Err(SessionError::Protocol("a receipt that does not verify"));
             };
-            if receipt.peer == replica.signer() && replica.read(|read| read.holds(&receipt.author, receipt.position))? {
+            if receipt.peer == replica.signer() && self.may_confirm(&receipt.author, receipt.position, replica)? {
                 again.push(replica.receipt(receipt.author, receipt.position).encode().to_vec());
             }
         }
@@ -805,6 +808,11 @@ impl Session {
         Ok(())
     }
 
+    fn may_confirm(&self, author: &AuthorId, position: Position, replica: &Replica) -> Result<bool, SessionError> {
+        let held = position.seq > 1 && replica.read(|read| read.holds(author, position))?;
+        Ok(held && replica.is_ours(author)?)
+    }
+
     fn answer_confirm(&mut self, heads: &[(AuthorId, u64, Hash)], replica: &Replica) -> Result<(), SessionError> {
         if heads.len() > AT_ONCE {
             return Err(SessionError::Protocol("too many heads"));
@@ -812,7 +820,7 @@ impl Session {
         let mut receipts = Vec::new();
         for (author, seq, hash) in heads {
             let position = Position { seq: *seq, hash: *hash };
-            if seq > &1 && replica.read(|read| read.holds(author, position))? {
+            if self.may_confirm(author, position, replica)? {
                 receipts.push(replica.receipt(*author, position).encode().to_vec());
             }
         }

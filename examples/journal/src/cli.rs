@@ -159,6 +159,9 @@ pub struct Link {
     /// The code that the cloud peer or new device shows
     #[arg(required_unless_present = "show", conflicts_with = "show")]
     pub code: Option<String>,
+    /// The code is a new device's, which will read everything
+    #[arg(long, conflicts_with = "show")]
+    pub device: bool,
     /// Show a code here, for a new device to use
     #[arg(long)]
     pub show: bool,

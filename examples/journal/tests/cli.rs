@@ -449,7 +449,7 @@ fn a_link_that_a_person_declines_is_not_made() {
     let mut showing = tablet.start_piped(&["join", "--show"]);
     let (code, _stdout) = first_line(&mut showing);
     showing.stdin.take().unwrap().write_all(b"n\n").unwrap();
-    let output = phone.run(&["link", &code, "--yes"]);
+    let output = phone.run(&["link", &code, "--device", "--yes"]);
     assert!(!output.status.success(), "{output:?}");
     assert!(!showing.wait().unwrap().success());
     assert_eq!(phone.json(&["status"])["peers"].as_array().unwrap().len(), 1);

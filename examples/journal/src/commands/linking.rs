@@ -55,7 +55,7 @@ pub async fn join(cli: &Cli, output: &Output, join: &Join) -> Result<(), Failure
     let pod = match &join.code {
         Some(code) => Pod::join(dir(cli), options, &name, code, confirm).await?,
         None => {
-            output.note("On a device that has the journal: journal --pod DIR link CODE, with this code.");
+            output.note("On a device that has the journal: journal --pod DIR link CODE --device, with this code.");
             let show = |ticket: &rhizome::Ticket| output.code(&ticket.to_string(), ticket.expires);
             Pod::await_link(dir(cli), options, &name, CODE_GOOD_FOR, show, confirm).await?
         }
@@ -72,6 +72,7 @@ pub async fn join(cli: &Cli, output: &Output, join: &Join) -> Result<(), Failure
 pub async fn link(pod: &Pod, output: &Output, link: &Link) -> Result<(), Failure> {
     let confirm = confirm(link.yes);
     let outcome = match &link.code {
+        Some(code) if link.device => pod.link_device(code, confirm).await?,
         Some(code) => pod.link(code, confirm).await?,
         None => {
             let invite = pod.invite(CODE_GOOD_FOR, confirm).await?;
