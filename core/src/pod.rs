@@ -202,7 +202,14 @@ impl Pod {
         if let Phase::Running(running) = self.set_phase(Phase::Closed) {
             running.stop().await;
         }
-        OPEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0.path);
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody may have opened the folder again since the first shutdown: that is another pod.
+        if open
+            .get(&self.0.path)
+            .is_some_and(|pod| std::ptr::eq(pod.as_ptr(), &*self.0))
+        {
+            open.remove(&self.0.path);
+        }
     }
 }
 

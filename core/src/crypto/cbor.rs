@@ -1,6 +1,11 @@
 //! DAG-CBOR in and out. A decoder accepts one spelling of a value only, so that what was signed is what was read.
 
-use serde::{Serialize, de::DeserializeOwned};
+use std::marker::PhantomData;
+
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, SeqAccess, Visitor},
+};
 
 /// The bytes are not what the format says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -11,6 +16,42 @@ pub enum CborError {
     /// The right value in a spelling that is not the canonical one.
     #[error("not in canonical DAG-CBOR")]
     NotCanonical,
+}
+
+/// A list of at most `N` items: a longer one is malformed, and is not read to its end. A byte on the wire can stand for an item of many bytes
+/// in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounded<T, const N: usize>(pub Vec<T>);
+
+impl<T: Serialize, const N: usize> Serialize for Bounded<T, N> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(s)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Bounded<T, N> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Items<T, const N: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Items<T, N> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "a list of at most {N}")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+                let mut items = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(N).min(64));
+                while let Some(item) = seq.next_element()? {
+                    if items.len() == N {
+                        return Err(serde::de::Error::invalid_length(N + 1, &self));
+                    }
+                    items.push(item);
+                }
+                Ok(items)
+            }
+        }
+        d.deserialize_seq(Items::<T, N>(PhantomData)).map(Self)
+    }
 }
 
 /// Encodes `value` as DAG-CBOR.

@@ -12,6 +12,8 @@ use crate::{
 /// Entries and bytes of boxes folded in one transaction of the views.
 const BATCH_ENTRIES: u64 = 32;
 const BATCH_BYTES: usize = 1 << 20;
+/// How often a fold that was disturbed begins again.
+const ATTEMPTS: u32 = 4;
 /// The actor of a document that is only folded and shown. It never writes.
 const READER: [u8; 32] = [0; 32];
 /// Strings longer than this are not repeated in lists.
@@ -28,6 +30,8 @@ pub struct Folded {
     pub unreadable: u64,
     /// The latest time that any of them carried.
     pub latest: Time,
+    /// Whether another fold was at work too: look again.
+    interrupted: bool,
 }
 
 /// How much to fold.
@@ -106,9 +110,14 @@ impl Documents {
 
     /// As [`Documents::fold`], as much of it as `how` says. What is done stays done.
     pub fn fold_some(&self, ring: &KeyRing, how: &Fold<'_>) -> Result<Folded, StoreError> {
-        match self.fold_once(ring, how) {
-            Err(StoreError::Damaged { file: "views.db", .. }) => self.fold_once(ring, how),
-            other => other,
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match self.fold_once(ring, how) {
+                Err(StoreError::Damaged { file: "views.db", .. }) if attempts < ATTEMPTS => {}
+                Ok(folded) if folded.interrupted && attempts < ATTEMPTS => {}
+                other => return other,
+            }
         }
     }
 
@@ -124,11 +133,20 @@ impl Documents {
                     .log
                     .read(|read| read.entries_after(&author, branch.branch, cursor, BATCH_ENTRIES, BATCH_BYTES))?;
                 let Some(last) = batch.last() else { break };
-                cursor = last.position().seq;
-                self.views.with(|views| {
+                let folded_here = self.views.with(|views| {
+                    // Somebody else may have folded meanwhile, or dropped the views: then this batch does not follow.
+                    if views.cursor(&author, branch.branch)?.unwrap_or(branch.base.max(1)) != cursor {
+                        return Ok(false);
+                    }
                     fold_batch(views, ring, branch.branch, &batch, how, &mut folded)?;
-                    views.set_cursor(&author, branch.branch, cursor)
+                    views.set_cursor(&author, branch.branch, last.position().seq)?;
+                    Ok(true)
                 })?;
+                if !folded_here {
+                    folded.interrupted = true;
+                    break;
+                }
+                cursor = last.position().seq;
             }
         }
         Ok(folded)
@@ -168,7 +186,10 @@ impl Documents {
 
     fn fold_waiting(&self, ring: &KeyRing, how: &Fold<'_>, folded: &mut Folded) -> Result<(), StoreError> {
         let awaited = self.views.with(|views| views.awaited())?;
-        for epoch in awaited.iter().filter(|epoch| ring.epoch(epoch).is_some()) {
+        for epoch in awaited
+            .iter()
+            .filter(|epoch| ring.epoch(epoch).is_some() && !(how.stop)())
+        {
             self.views.with(|views| {
                 for (author, branch, seq) in views.take_waiting(epoch)? {
                     let entries = self
@@ -184,9 +205,20 @@ impl Documents {
 
     /// A document for writing as `actor`; a new one if it is not here. With the collection it is in.
     pub fn open(&self, document: &DocumentId, actor: &[u8; 32]) -> Result<Option<(String, Document)>, StoreError> {
-        let row = self.views.with(|views| views.document(document))?;
+        let row = self.shown(|views| views.document(document))?;
         row.map(|row| Ok((row.collection, Document::load(&row.state, actor).map_err(damaged)?)))
             .transpose()
+    }
+
+    /// Reads the views. If they turn out to be damaged they are empty now, and whoever folds is told.
+    fn shown<R>(&self, read: impl Fn(&ViewsWrite<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
+        match self.views.with(&read) {
+            Err(StoreError::Damaged { file: "views.db", .. }) => {
+                self.log.announce(self.identity);
+                self.views.with(read)
+            }
+            other => other,
+        }
     }
 
     /// A document as it is now.
@@ -202,7 +234,7 @@ impl Documents {
         after: Option<ListCursor>,
         limit: u32,
     ) -> Result<Page, StoreError> {
-        let rows = self.views.with(|views| views.list(collection, field, after, limit))?;
+        let rows = self.shown(|views| views.list(collection, field, after, limit))?;
         let full = rows.len() == limit as usize;
         let rows: Vec<ListRow> = rows
             .into_iter()
@@ -229,8 +261,8 @@ impl Documents {
         self.views.with(|views| views.count(collection))
     }
 
-    /// The last entry of each author log that changed a document.
-    pub fn entries_of(&self, document: &DocumentId) -> Result<Vec<(AuthorId, u64)>, StoreError> {
+    /// The last entry of each branch of each author log that changed a document.
+    pub fn entries_of(&self, document: &DocumentId) -> Result<Vec<(AuthorId, u32, u64)>, StoreError> {
         self.views.with(|views| views.touched(document))
     }
 
@@ -317,7 +349,7 @@ fn fold_batch(
             }
             for event in content.events {
                 let Event::Document(change) = event else { continue };
-                views.touch(&change.document, &entry.author(), entry.position().seq)?;
+                views.touch(&change.document, &entry.author(), branch, entry.position().seq)?;
                 let known = changes
                     .entry(change.document)
                     .or_insert_with(|| (change.collection.clone(), Vec::new()));

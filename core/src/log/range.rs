@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AuthorId, Entry, LogError, Position, Section, Start, VerifiedEntry};
+use super::{AuthorId, Entry, LogError, MAX_SECTIONS, Position, Section, Start, VerifiedEntry};
 use crate::{
-    crypto::{Hash, PublicKey, Signature, decode_canonical, encode},
+    crypto::{Bounded, Hash, PublicKey, Signature, decode_canonical, encode},
     identity::EpochId,
 };
 
@@ -25,10 +25,16 @@ pub struct Range {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireEntry(Option<EpochId>, Option<Hash>, Vec<Section>, Signature);
+struct WireEntry(Option<EpochId>, Option<Hash>, Bounded<Section, MAX_SECTIONS>, Signature);
 
 #[derive(Serialize, Deserialize)]
-struct WireRange(Option<serde_bytes::ByteBuf>, AuthorId, u64, Hash, Vec<WireEntry>);
+struct WireRange(
+    Option<serde_bytes::ByteBuf>,
+    AuthorId,
+    u64,
+    Hash,
+    Bounded<WireEntry, MAX_RANGE>,
+);
 
 impl Range {
     /// The body of a `Range` frame.
@@ -37,21 +43,22 @@ impl Range {
         let entries = self.entries.iter().map(|entry| {
             let epoch = (last != Some(entry.epoch)).then_some(entry.epoch);
             last = Some(entry.epoch);
-            WireEntry(epoch, entry.head, entry.sections.clone(), entry.signature)
+            WireEntry(epoch, entry.head, Bounded(entry.sections.clone()), entry.signature)
         });
         encode(&WireRange(
             self.start.clone().map(serde_bytes::ByteBuf::from),
             self.author,
             self.after.seq + 1,
             self.after.hash,
-            entries.collect(),
+            Bounded(entries.collect()),
         ))
     }
 
     /// Reads what [`Range::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, LogError> {
         let WireRange(start, author, seq, link, wire) = decode_canonical(bytes)?;
-        if wire.is_empty() || wire.len() > MAX_RANGE || seq < 2 || (seq == 2) != start.is_some() {
+        let wire = wire.0;
+        if wire.is_empty() || seq < 2 || (seq == 2) != start.is_some() {
             return Err(LogError::BadRange);
         }
         let mut last = None;
@@ -63,7 +70,7 @@ impl Range {
                 Ok(Entry {
                     epoch,
                     head,
-                    sections,
+                    sections: sections.0,
                     signature,
                 })
             })

@@ -16,6 +16,8 @@ const BACKLOG: usize = 64;
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How often a live session offers again what was refused.
 const RETRY: Duration = Duration::from_secs(5);
+/// The longest pause between two such offers.
+const RETRY_LONGEST: Duration = Duration::from_secs(600);
 /// A peer that says nothing for so long while we wait for it is gone.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -157,8 +159,7 @@ async fn steps(
         // A live session has no end of its own.
         Mode::Live | Mode::Serve => tokio::time::Instant::now() + Duration::from_secs(86_400 * 365),
     };
-    let mut retry = tokio::time::interval(RETRY);
-    retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut pause, mut retry_at) = (RETRY, tokio::time::Instant::now() + RETRY);
     let mut idle = false;
     let mut heard = tokio::time::Instant::now();
     // What came between the hello and our listening for changes.
@@ -184,8 +185,11 @@ async fn steps(
                     idle = false;
                 }
             }
-            _ = retry.tick(), if mode == Mode::Live => {
-                session.lock().unwrap_or_else(PoisonError::into_inner).retry_refused();
+            () = tokio::time::sleep_until(retry_at), if mode == Mode::Live => {
+                let refused = session.lock().unwrap_or_else(PoisonError::into_inner).retry_refused();
+                // Refused again and again, it is offered less and less often.
+                pause = if refused { (pause * 2).min(RETRY_LONGEST) } else { RETRY };
+                retry_at = tokio::time::Instant::now() + pause;
                 idle = false;
             }
             event = frames.receive_or_room(backlog < BACKLOG, !idle) => match event? {

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use iroh::endpoint::{RecvStream, SendStream};
@@ -29,6 +29,9 @@ pub trait Observer: Send + Sync {
 /// Frames that wait on each side. With the largest frame this bounds the memory of a connection to about 10 MiB.
 const WAITING: usize = 2;
 
+/// The most bytes of a frame from somebody who is not known yet: a hello with its proofs.
+const STRANGERS_FRAME: usize = 640 * 1024;
+
 /// The two halves of a stream, each with a task of its own, so that neither waits for the other.
 pub struct Frames {
     outgoing: mpsc::Sender<Vec<u8>>,
@@ -38,6 +41,7 @@ pub struct Frames {
     observer: Option<Arc<dyn Observer>>,
     sent: u64,
     received: Arc<AtomicU64>,
+    limit: Arc<AtomicUsize>,
 }
 
 impl Frames {
@@ -57,11 +61,13 @@ impl Frames {
         let (found, incoming) = mpsc::channel(WAITING);
         let received = Arc::new(AtomicU64::new(0));
         let count = received.clone();
+        let limit = Arc::new(AtomicUsize::new(STRANGERS_FRAME));
+        let bound = limit.clone();
         let watcher = observer.clone();
         let reader = tokio::spawn(async move {
             let mut recv = recv;
             loop {
-                let message = read(&mut recv, watcher.as_deref(), &count).await;
+                let message = read(&mut recv, watcher.as_deref(), &count, &bound).await;
                 let last = message.is_err();
                 if found.send(message).await.is_err() || last {
                     return;
@@ -76,7 +82,13 @@ impl Frames {
             observer,
             sent: 0,
             received,
+            limit,
         }
+    }
+
+    /// Lets the other side send frames of full size: it is known by now.
+    pub fn trust(&self) {
+        self.limit.store(MAX_FRAME, Ordering::Relaxed);
     }
 
     /// Waits for room and sends a message.
@@ -145,12 +157,17 @@ impl Frames {
     }
 }
 
-async fn read(recv: &mut RecvStream, observer: Option<&dyn Observer>, count: &AtomicU64) -> Result<Message, NetError> {
+async fn read(
+    recv: &mut RecvStream,
+    observer: Option<&dyn Observer>,
+    count: &AtomicU64,
+    limit: &AtomicUsize,
+) -> Result<Message, NetError> {
     let lost = |error: iroh::endpoint::ReadExactError| NetError::Connection(error.to_string());
     let mut length = [0; 4];
     recv.read_exact(&mut length).await.map_err(lost)?;
     let size = u32::from_be_bytes(length) as usize;
-    if size == 0 || size > MAX_FRAME {
+    if size == 0 || size > limit.load(Ordering::Relaxed) {
         return Err(NetError::Protocol(format!("a frame of {size} bytes")));
     }
     // Grows as bytes arrive: a length alone reserves nothing.

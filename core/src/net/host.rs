@@ -188,6 +188,7 @@ impl<H: Host> Service<H> {
         }
         let result = match begin_session(endpoint, message, &replica).await {
             Ok(session) => {
+                frames.trust();
                 let mode = Mode::Serve;
                 Drive {
                     frames,

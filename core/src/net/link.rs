@@ -185,6 +185,7 @@ pub async fn call(frames: &mut Frames, ticket: &Ticket, role: LinkRole, keys: Ke
     if (role == LinkRole::Member) == (ticket.role == LinkRole::Member) {
         return Err(LinkError::SameRole);
     }
+    frames.trust();
     let nonce: [u8; 32] = { (&mut OsRandom as &mut dyn Random).bytes() };
     let proof = LinkProof::make(&ticket.secret, role, &keys, &nonce);
     let begin = Message::LinkBegin {
@@ -250,6 +251,7 @@ pub async fn answer(
         refuse(frames, "same-role").await;
         return Err(LinkError::SameRole);
     }
+    frames.trust();
     let nonce: [u8; 32] = { (&mut OsRandom as &mut dyn Random).bytes() };
     frames
         .send(&Message::LinkReply {

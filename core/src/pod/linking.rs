@@ -152,6 +152,13 @@ impl Running {
                     }
                     welcome(&mut frames, shaken, &self.replica, &self.keys, &confirm).await
                 };
+                let mut stop = self.stop_signal();
+                let linking = async {
+                    tokio::select! {
+                        linked = linking => linked,
+                        () = crate::net::stopped(&mut stop) => Err(LinkError::Stopped),
+                    }
+                };
                 let result = tokio::time::timeout(LINK_WITHIN, linking)
                     .await
                     .unwrap_or(Err(NetError::Deadline.into()));

@@ -25,7 +25,7 @@ use crate::{
 /// Documents that are edited at once wait for each other only if they share one of so many locks.
 const DOCUMENT_LOCKS: usize = 64;
 /// Entries folded before `open` returns; the rest follows behind it, so that opening takes the same time after 10 entries as after 100,000.
-const FOLD_AT_OPEN: u64 = 256;
+pub(super) const FOLD_AT_ONCE: u64 = 256;
 /// How often a sync looks whether what it brought is shown.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long `stop` waits for tasks before it closes the files under them.
@@ -99,10 +99,14 @@ impl Running {
         };
         running.read_clock()?;
         running.replica.commit_pending()?;
-        running.fold(&Fold {
-            limit: FOLD_AT_OPEN,
+        let folded = running.fold(&Fold {
+            limit: FOLD_AT_ONCE,
             ..Fold::default()
-        })?;
+        });
+        if let Err(error) = folded {
+            // The log is open and whole: what cannot be shown now must not keep anybody from writing.
+            tracing::warn!(%error, "the views are behind the log");
+        }
         Ok(running)
     }
 
@@ -246,6 +250,9 @@ impl Running {
                     .log
                     .read(|read| read.range_after(&author, branch.branch, after, 1 << 20))?
                 {
+                    if *self.stop.borrow() {
+                        return Err(Error::Suspended);
+                    }
                     let verified = range.verify(&device)?;
                     count += verified.entries().len() as u64;
                     after = verified.head();

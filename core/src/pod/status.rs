@@ -9,7 +9,7 @@ use crate::{
     error::Error,
     log::{AuthorId, DocumentId},
     store::Alarm,
-    sync::RefuseReason,
+    sync::{ByeReason, RefuseReason},
 };
 
 /// An entry: its author log and its place in it.
@@ -84,6 +84,12 @@ pub enum WaitReason {
     UpdateNeeded,
     /// The peer refused for another reason.
     Refused(RefuseReason),
+    /// The peer ended the session.
+    Ended(ByeReason),
+    /// What the peer sent does not hold together, or two peers contradict each other: see the alarms.
+    Distrust,
+    /// This device's own disk failed, or is full.
+    Storage,
 }
 
 impl WaitReason {
@@ -98,6 +104,9 @@ impl WaitReason {
             Self::NotFinished => "not-finished",
             Self::UpdateNeeded => "update-needed",
             Self::Refused(_) => "refused",
+            Self::Ended(_) => "ended",
+            Self::Distrust => "distrust",
+            Self::Storage => "storage",
         }
     }
 }
@@ -114,6 +123,9 @@ impl std::fmt::Display for WaitReason {
             Self::NotFinished => f.write_str("the last sync ran out of time or bytes"),
             Self::UpdateNeeded => f.write_str("this version is too old for the identity: update needed"),
             Self::Refused(reason) => write!(f, "the peer refused: {reason}"),
+            Self::Ended(reason) => write!(f, "the peer ended the session: {reason}"),
+            Self::Distrust => f.write_str("what the peer sent does not hold together"),
+            Self::Storage => f.write_str("this device's disk is full or failed"),
         }
     }
 }
@@ -180,16 +192,12 @@ impl Pod {
     /// The devices and peers that hold everything that is here of a document.
     pub async fn document_holders(&self, document: DocumentId) -> Result<Vec<Holder>, Error> {
         self.work(move |running| {
-            let entries = running.documents.entries_of(&document)?;
             let mut common: Option<Vec<Holder>> = None;
-            for (author, seq) in entries {
-                let holders = running.holders(EntryRef { author, seq })?;
+            for (author, branch, seq) in running.documents.entries_of(&document)? {
+                let holders = running.holders_on(author, branch, seq)?;
                 common = Some(match common {
                     None => holders,
-                    Some(before) => before
-                        .into_iter()
-                        .filter(|one| holders.iter().any(|h| h.key == one.key))
-                        .collect(),
+                    Some(before) => both(before, &holders),
                 });
             }
             Ok(common.unwrap_or_default())
@@ -198,28 +206,40 @@ impl Pod {
     }
 }
 
+/// Those of `some` that are among `others` too.
+fn both(some: Vec<Holder>, others: &[Holder]) -> Vec<Holder> {
+    let among = |holder: &Holder| others.iter().any(|other| other.key == holder.key);
+    some.into_iter().filter(among).collect()
+}
+
 impl Running {
+    /// Who holds an entry: of a log that forked, whoever holds it on every branch that has one in this place.
     fn holders(&self, entry: EntryRef) -> Result<Vec<Holder>, Error> {
+        let mut common: Option<Vec<Holder>> = None;
+        for branch in self.log.read(|read| read.branches(&entry.author))? {
+            if entry.seq > branch.head.seq || (branch.branch != 0 && entry.seq <= branch.base) {
+                continue;
+            }
+            let holders = self.holders_on(entry.author, branch.branch, entry.seq)?;
+            common = Some(match common {
+                None => holders,
+                Some(before) => both(before, &holders),
+            });
+        }
+        Ok(common.unwrap_or_default())
+    }
+
+    fn holders_on(&self, author: AuthorId, branch: u32, seq: u64) -> Result<Vec<Holder>, Error> {
         let known = self.replica.known();
         let ring = self.ring();
-        let mut holders: Vec<Holder> = Vec::new();
-        for branch in self.log.read(|read| read.branches(&entry.author))? {
-            for (key, since) in self
-                .log
-                .read(|read| read.holders(&entry.author, branch.branch, entry.seq))?
-            {
-                if holders.iter().all(|holder| holder.key != key) {
-                    let cloud = known.tentative.peers().contains_key(&key);
-                    holders.push(Holder {
-                        key,
-                        name: ring.name(&key).map(str::to_owned),
-                        cloud,
-                        since,
-                    });
-                }
-            }
-        }
-        Ok(holders)
+        let found = self.log.read(|read| read.holders(&author, branch, seq))?;
+        let holder = |(key, since): (PublicKey, u64)| Holder {
+            key,
+            name: ring.name(&key).map(str::to_owned),
+            cloud: known.tentative.peers().contains_key(&key),
+            since,
+        };
+        Ok(found.into_iter().map(holder).collect())
     }
 
     /// Entries that no cloud peer said it holds.

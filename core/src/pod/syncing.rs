@@ -16,9 +16,9 @@ use super::{
 use crate::{
     crypto::{PublicKey, decode},
     error::Error,
-    identity::IdentityId,
+    identity::{IdentityError, IdentityId},
     net::{Drive, Frames, Host, Mode, Net, NetError, Report, Service, ServiceLimits, StopReason, stopped},
-    sync::{Message, Outcome, RefuseReason, Replica, Session},
+    sync::{Message, Outcome, RefuseReason, Replica, ReplicaError, Session, SessionError},
 };
 
 /// Within a sync, how long one peer may take to answer at all.
@@ -252,6 +252,7 @@ impl Running {
         stop: Option<watch::Receiver<bool>>,
     ) -> Result<Report, NetError> {
         let mut pod_stop = self.stop_signal();
+        let _ended = Ended(self, target.key);
         let result = tokio::select! {
             biased;
             // A drive that is under way ends by itself, with a last word; before that there is nothing to save.
@@ -292,6 +293,7 @@ impl Running {
             dialled = dialling => dialled?,
         };
         let frames = Frames::new(send, recv, net.options().observer.clone());
+        frames.trust();
         let (replica, key) = (self.replica.clone(), target.key);
         let session = tokio::task::spawn_blocking(move || Session::dial(&replica, key))
             .await
@@ -331,18 +333,40 @@ impl Running {
                 contact.reached = Some(now);
                 reason_of(report)
             }
-            Err(NetError::Session(crate::sync::SessionError::Replica(crate::sync::ReplicaError::Identity(
-                crate::identity::IdentityError::UpdateNeeded,
-            )))) => Some(WaitReason::UpdateNeeded),
             Err(NetError::Stopped) => contact.waiting.take(),
-            Err(_) => {
-                let since = match &contact.waiting {
-                    Some(WaitReason::PeerUnreachable { since }) => *since,
-                    _ => now,
-                };
-                Some(WaitReason::PeerUnreachable { since })
-            }
+            Err(error) => Some(reason_of_failure(error, contact.waiting.as_ref(), now)),
         };
+    }
+}
+
+/// However a session ends, dropped by its caller included, it is no longer under way.
+struct Ended<'a>(&'a Running, PublicKey);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if let Some(contact) = lock(&self.0.contacts).get_mut(&self.1) {
+            contact.syncing = None;
+        }
+    }
+}
+
+fn reason_of_failure(error: &NetError, before: Option<&WaitReason>, now: u64) -> WaitReason {
+    match error {
+        NetError::Refused(reason) | NetError::Session(SessionError::Ended(reason)) => WaitReason::Ended(*reason),
+        NetError::Session(SessionError::Replica(ReplicaError::Identity(IdentityError::UpdateNeeded))) => {
+            WaitReason::UpdateNeeded
+        }
+        NetError::Session(SessionError::Replica(ReplicaError::Store(_))) => WaitReason::Storage,
+        NetError::Session(_) | NetError::Protocol(_) => WaitReason::Distrust,
+        NetError::Bind(_)
+        | NetError::Address { .. }
+        | NetError::Unreachable(_)
+        | NetError::Connection(_)
+        | NetError::Deadline
+        | NetError::Stopped => match before {
+            Some(WaitReason::PeerUnreachable { since }) => WaitReason::PeerUnreachable { since: *since },
+            _ => WaitReason::PeerUnreachable { since: now },
+        },
     }
 }
 

@@ -1,6 +1,9 @@
 //! Writing: edits become changes, changes become one entry, and the entry is on the disk before anybody is told.
 
-use super::{EntryRef, Pod, running::Running, running::lock};
+use super::{
+    EntryRef, Pod,
+    running::{FOLD_AT_ONCE, Running, lock},
+};
 use crate::{
     crypto::{OsRandom, Random},
     document::{Document, DocumentError, Edit, Fold, Limits, inspect},
@@ -111,7 +114,12 @@ impl Running {
             .collect();
         let mut written = Vec::with_capacity(named.len());
         let mut rest = &named[..];
+        let stop = self.stop_signal();
         while !rest.is_empty() {
+            if *stop.borrow() {
+                // What was written stays written; the caller goes on with the same edits later.
+                return Err(Error::Suspended);
+            }
             let (done, made) = self.write_some(stream, collection, rest)?;
             written.extend(made);
             rest = &rest[done..];
@@ -179,6 +187,7 @@ impl Running {
                 self.keep_sessions(author, &prepared);
                 if let Err(error) = self.fold(&Fold {
                     only: Some(author),
+                    limit: FOLD_AT_ONCE,
                     ..Fold::default()
                 }) {
                     tracing::warn!(%error, "the views are behind the log");

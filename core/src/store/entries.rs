@@ -455,7 +455,7 @@ impl Write<'_> {
         branches: &[BranchHead],
         from: &BranchHead,
         joint: Position,
-    ) -> Result<BranchHead, StoreError> {
+    ) -> Result<BranchHead, AppendError> {
         let branch = branches.iter().map(|head| head.branch).max().unwrap_or(0) + 1;
         let base = if from.branch == 0 {
             joint.seq
@@ -463,6 +463,17 @@ impl Write<'_> {
             from.base.min(joint.seq)
         };
         if joint.seq > base {
+            // Copies take room too, and are charged before they are made.
+            let (bytes, count): (i64, i64) = self
+                .conn
+                .prepare_cached(
+                    "SELECT coalesce(sum(length(sections)), 0), count(*) FROM entries
+                     WHERE author = ?1 AND branch = ?2 AND seq > ?3 AND seq <= ?4",
+                )?
+                .query_row((row.id, from.branch, int(base), int(joint.seq)), |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })?;
+            self.charge(row, uint(bytes), uint(count), true)?;
             self.conn
                 .prepare_cached(
                     "INSERT INTO entries SELECT author, ?3, seq, hash, epoch, head, sections, signature FROM entries

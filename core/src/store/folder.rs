@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use crate::crypto::{SecretId, hex};
 
+/// Stands in a folder that is being made.
+const CREATING: &str = "creating";
+
 /// `pod.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FolderFile {
@@ -49,7 +52,7 @@ fn cannot(file: &str, error: &io::Error) -> StoreError {
 impl Folder {
     /// Whether there is a pod or cloud peer in `path` already.
     pub fn is_used(path: &Path) -> bool {
-        path.join("pod.json").exists() || path.join("log.db").exists()
+        path.join("pod.json").exists() || (path.join("log.db").exists() && !path.join(CREATING).exists())
     }
 
     /// Makes the folder if `create`, and takes its lock.
@@ -68,13 +71,34 @@ impl Folder {
             .open(path.join("lock"))
             .map_err(|error| cannot("lock", &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                _lock: lock,
-            }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
-            Err(TryLockError::Error(error)) => Err(cannot("lock", &error)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
+            Err(TryLockError::Error(error)) => return Err(cannot("lock", &error)),
         }
+        let folder = Self {
+            path: path.to_owned(),
+            _lock: lock,
+        };
+        if create && !path.join("pod.json").exists() {
+            folder.begin().map_err(|error| cannot(CREATING, &error))?;
+        }
+        Ok(folder)
+    }
+
+    /// Marks the folder as being made, until `pod.json` is there. What an earlier attempt left that did not come so far is removed: nobody was
+    /// ever told that it exists.
+    fn begin(&self) -> io::Result<()> {
+        if self.path.join(CREATING).exists() {
+            for name in ["log.db", "log.db-wal", "log.db-shm"] {
+                match std::fs::remove_file(self.path.join(name)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        } else if !self.path.join("log.db").exists() {
+            write_durably(&self.path, CREATING, b"")?;
+        }
+        Ok(())
     }
 
     /// Where it is.
@@ -120,7 +144,10 @@ impl Folder {
             recovery: file.recovery.as_deref().map(hex),
         };
         let text = serde_json::to_vec_pretty(&json).expect("strings and a number are JSON");
-        write_durably(&self.path, "pod.json", &text).map_err(|error| cannot("pod.json", &error))
+        write_durably(&self.path, "pod.json", &text).map_err(|error| cannot("pod.json", &error))?;
+        // From here on the folder is a pod's, whether the mark goes or not.
+        let _ = std::fs::remove_file(self.path.join(CREATING));
+        Ok(())
     }
 }
 

@@ -167,7 +167,11 @@ impl Write<'_> {
         limited: bool,
     ) -> Result<(), AppendError> {
         let bytes: u64 = entries.iter().map(|entry| entry.entry().size() as u64).sum();
-        let count = entries.len() as u64;
+        self.charge(author, bytes, entries.len() as u64, limited)
+    }
+
+    /// Counts bytes of boxes and entries against the owner's quota.
+    pub(super) fn charge(&self, author: &AuthorRow, bytes: u64, count: u64, limited: bool) -> Result<(), AppendError> {
         let mut statement = self.conn.prepare_cached(
             "UPDATE identities SET used_bytes = used_bytes + ?2, used_entries = used_entries + ?3
              WHERE id = (SELECT identity FROM authors WHERE id = ?1)

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
 use rusqlite::{Connection, OpenFlags};
@@ -28,10 +28,39 @@ pub struct LogStore(Arc<Inner>);
 struct Inner {
     path: Option<PathBuf>,
     writer: Writer,
-    readers: Mutex<Vec<Connection>>,
-    closed: std::sync::atomic::AtomicBool,
+    readers: Mutex<Readers>,
+    given_back: Condvar,
     store_id: StoreId,
     changes: broadcast::Sender<Change>,
+}
+
+#[derive(Default)]
+struct Readers {
+    pool: Vec<Connection>,
+    lent: usize,
+    closed: bool,
+}
+
+/// A connection that is out for reading.
+struct Lent<'a> {
+    store: &'a LogStore,
+    conn: Option<Connection>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let mut readers = self.store.readers();
+        readers.lent -= 1;
+        if let Some(conn) = self.conn.take()
+            && readers.pool.len() < READERS
+            && !readers.closed
+        {
+            readers.pool.push(conn);
+        }
+        // Closed before anybody is told, if it is not kept.
+        drop(self.conn.take());
+        self.store.0.given_back.notify_all();
+    }
 }
 
 impl LogStore {
@@ -69,12 +98,11 @@ impl LogStore {
 
     fn new(path: Option<PathBuf>, writer: Writer, store_id: StoreId) -> Self {
         let (changes, _) = broadcast::channel(256);
-        let readers = Mutex::new(Vec::new());
         Self(Arc::new(Inner {
             path,
             writer,
-            readers,
-            closed: false.into(),
+            readers: Mutex::default(),
+            given_back: Condvar::new(),
             store_id,
             changes,
         }))
@@ -95,31 +123,35 @@ impl LogStore {
 
     /// Runs `job` on a connection for reading. May wait for the disk: not for a thread that draws a screen.
     pub fn read<R>(&self, job: impl FnOnce(&Read<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
-        if self.0.closed.load(std::sync::atomic::Ordering::Acquire) {
-            return Err(StoreError::Closed);
-        }
         if let Writer::Inline(conn) = &self.0.writer {
             let conn = conn.lock().expect("no job panics while it holds the lock");
             return job(&Read {
                 conn: conn.as_ref().ok_or(StoreError::Closed)?,
             });
         }
-        let pooled = self
-            .0
-            .readers
-            .lock()
-            .expect("no job panics while it holds the lock")
-            .pop();
-        let conn = match pooled {
+        let pooled = {
+            let mut readers = self.readers();
+            if readers.closed {
+                return Err(StoreError::Closed);
+            }
+            readers.lent += 1;
+            readers.pool.pop()
+        };
+        // Given back however the job ends.
+        let mut lent = Lent {
+            store: self,
+            conn: pooled,
+        };
+        let conn = match lent.conn.take() {
             Some(conn) => conn,
             None => self.open_reader()?,
         };
-        let result = job(&Read { conn: &conn });
-        let mut readers = self.0.readers.lock().expect("no job panics while it holds the lock");
-        if readers.len() < READERS && !self.0.closed.load(std::sync::atomic::Ordering::Acquire) {
-            readers.push(conn);
-        }
-        result
+        let conn = lent.conn.insert(conn);
+        job(&Read { conn })
+    }
+
+    fn readers(&self) -> std::sync::MutexGuard<'_, Readers> {
+        self.0.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open_reader(&self) -> Result<Connection, StoreError> {
@@ -143,13 +175,14 @@ impl LogStore {
 
     /// Finishes what was submitted and closes every connection, and with them every file and lock. Later calls answer `Closed`.
     pub fn close(&self) {
-        self.0.closed.store(true, std::sync::atomic::Ordering::Release);
         // Readers first: the last connection to close folds the write-ahead log back and removes it.
-        self.0
-            .readers
-            .lock()
-            .expect("no job panics while it holds the lock")
-            .clear();
+        let mut readers = self.readers();
+        readers.closed = true;
+        readers.pool.clear();
+        while readers.lent > 0 {
+            readers = self.0.given_back.wait(readers).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(readers);
         self.0.writer.close();
     }
 

@@ -46,7 +46,8 @@ const TABLES: &str = "
         PRIMARY KEY (collection, field, millis, document)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE touched (
-        document BLOB NOT NULL, author BLOB NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (document, author)
+        document BLOB NOT NULL, author BLOB NOT NULL, branch INTEGER NOT NULL, seq INTEGER NOT NULL,
+        PRIMARY KEY (document, author, branch)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX dates_of_document ON dates (document);
 ";
@@ -116,7 +117,7 @@ impl Views {
         let mut guard = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
         let conn = guard.as_ref().ok_or(StoreError::Closed)?;
         let result = transaction(conn, job);
-        if let (Err(StoreError::Damaged { .. }), Some(path)) = (&result, &self.path) {
+        if let (Err(StoreError::Damaged { file: FILE, .. }), Some(path)) = (&result, &self.path) {
             tracing::warn!("views.db is damaged: it is dropped and folded again from the log");
             *guard = None;
             remove(path)?;
@@ -276,6 +277,15 @@ impl ViewsWrite<'_> {
         Ok(rows.into_iter().collect())
     }
 
+    /// Up to which entry of one branch everything is folded.
+    pub fn cursor(&self, author: &AuthorId, branch: u32) -> Result<Option<u64>, StoreError> {
+        let mut statement = self.statement("SELECT seq FROM cursors WHERE author = ?1 AND branch = ?2")?;
+        let seq = statement
+            .query_row((author.0, branch), |row| row.get::<_, i64>(0))
+            .optional();
+        Ok(seq.map_err(|error| of(&error))?.map(uint))
+    }
+
     /// Moves the cursor of a branch; never back.
     pub fn set_cursor(&self, author: &AuthorId, branch: u32, seq: u64) -> Result<(), StoreError> {
         self.run(
@@ -407,21 +417,21 @@ impl ViewsWrite<'_> {
     }
 
     /// Notes that an entry changed a document.
-    pub fn touch(&self, document: &DocumentId, author: &AuthorId, seq: u64) -> Result<(), StoreError> {
+    pub fn touch(&self, document: &DocumentId, author: &AuthorId, branch: u32, seq: u64) -> Result<(), StoreError> {
         self.run(
-            "INSERT INTO touched (document, author, seq) VALUES (?1, ?2, ?3)
-             ON CONFLICT (document, author) DO UPDATE SET seq = max(seq, excluded.seq)",
-            (document.0, author.0, int(seq)),
+            "INSERT INTO touched (document, author, branch, seq) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (document, author, branch) DO UPDATE SET seq = max(seq, excluded.seq)",
+            (document.0, author.0, branch, int(seq)),
         )?;
         Ok(())
     }
 
     /// The last entry of each author log that changed a document.
-    pub fn touched(&self, document: &DocumentId) -> Result<Vec<(AuthorId, u64)>, StoreError> {
+    pub fn touched(&self, document: &DocumentId) -> Result<Vec<(AuthorId, u32, u64)>, StoreError> {
         self.rows(
-            "SELECT author, seq FROM touched WHERE document = ?1",
+            "SELECT author, branch, seq FROM touched WHERE document = ?1",
             [document.0],
-            |row| Ok((AuthorId(bytes(row, 0)?), uint(row.get(1)?))),
+            |row| Ok((AuthorId(bytes(row, 0)?), row.get(1)?, uint(row.get(2)?))),
         )
     }
 

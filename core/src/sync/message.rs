@@ -4,11 +4,19 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::{
-    crypto::{Hash, Signature, decode, encode},
+    crypto::{Bounded, Hash, Signature, decode, encode},
     identity::{IdentityId, Keys},
     log::{AuthorId, Item, LogError, Range, StoreId},
 };
 
+/// The most items of a list in a message, but for State, Hello and Locate.
+pub(super) const MAX_LIST: usize = 1_024;
+/// The most branches in one State.
+pub(super) const MAX_STATE_ITEMS: usize = 8_192;
+/// The most operations that prove a membership.
+pub(super) const MAX_PROOFS: usize = 8;
+/// The most points in one Locate.
+pub(super) const MAX_POINTS: usize = 256;
 /// The most bytes that a frame may have after its length.
 pub const MAX_FRAME: usize = 2 * 1024 * 1024;
 
@@ -201,18 +209,27 @@ pub enum Message {
 
 const VERSION: u64 = 1;
 
-fn buffers(list: &[Vec<u8>]) -> Vec<ByteBuf> {
-    list.iter().cloned().map(ByteBuf::from).collect()
+fn buffers<const N: usize>(list: &[Vec<u8>]) -> Bounded<ByteBuf, N> {
+    Bounded(list.iter().cloned().map(ByteBuf::from).collect())
 }
 
-fn vectors(list: Vec<ByteBuf>) -> Vec<Vec<u8>> {
-    list.into_iter().map(ByteBuf::into_vec).collect()
+fn vectors<const N: usize>(list: Bounded<ByteBuf, N>) -> Vec<Vec<u8>> {
+    list.0.into_iter().map(ByteBuf::into_vec).collect()
 }
 
+/// A list of byte strings, as several kinds of message have.
+type Buffers = (Bounded<ByteBuf, MAX_LIST>,);
+
 #[derive(Serialize, Deserialize)]
-struct WireHello(u64, u64, IdentityId, Hash, StoreId, Vec<ByteBuf>);
+struct WireHello(u64, u64, IdentityId, Hash, StoreId, Bounded<ByteBuf, MAX_PROOFS>);
 #[derive(Serialize, Deserialize)]
-struct WireState(u64, Option<Hash>, Vec<Hash>, Vec<Item>, bool);
+struct WireState(
+    u64,
+    Option<Hash>,
+    Bounded<Hash, MAX_LIST>,
+    Bounded<Item, MAX_STATE_ITEMS>,
+    bool,
+);
 #[derive(Serialize, Deserialize)]
 struct WireRefused(Option<AuthorId>, String, u64);
 
@@ -264,8 +281,14 @@ impl Message {
                 pending,
                 items,
                 more,
-            } => encode(&WireState(*count, *head, pending.clone(), items.clone(), *more)),
-            Self::Operations(list) | Self::Receipts(list) | Self::Loss(list) => encode(&(buffers(list),)),
+            } => encode(&WireState(
+                *count,
+                *head,
+                Bounded(pending.clone()),
+                Bounded(items.clone()),
+                *more,
+            )),
+            Self::Operations(list) | Self::Receipts(list) | Self::Loss(list) => encode::<Buffers>(&(buffers(list),)),
             Self::Commits(list) => {
                 let pairs: Vec<(ByteBuf, ByteBuf)> = list
                     .iter()
@@ -328,6 +351,7 @@ impl Message {
             }
             1 => {
                 let WireState(count, head, pending, items, more) = decode(body)?;
+                let (pending, items) = (pending.0, items.0);
                 Self::State {
                     count,
                     head,
@@ -336,29 +360,32 @@ impl Message {
                     more,
                 }
             }
-            2 => Self::Operations(vectors(decode::<(Vec<ByteBuf>,)>(body)?.0)),
+            2 => Self::Operations(vectors(decode::<Buffers>(body)?.0)),
             3 => {
-                let (pairs,): (Vec<(ByteBuf, ByteBuf)>,) = decode(body)?;
-                Self::Commits(pairs.into_iter().map(|(a, b)| (a.into_vec(), b.into_vec())).collect())
+                let (pairs,): (Bounded<(ByteBuf, ByteBuf), MAX_LIST>,) = decode(body)?;
+                Self::Commits(pairs.0.into_iter().map(|(a, b)| (a.into_vec(), b.into_vec())).collect())
             }
             4 => Self::Range(Box::new(Range::decode(body)?)),
-            5 => Self::Receipts(vectors(decode::<(Vec<ByteBuf>,)>(body)?.0)),
+            5 => Self::Receipts(vectors(decode::<Buffers>(body)?.0)),
             6 => {
                 let WireRefused(author, reason, limit) = decode(body)?;
                 let reason = RefuseReason::read(&reason).ok_or(MessageError::Malformed(kind))?;
                 Self::Refused { author, reason, limit }
             }
             7 => {
-                let (author, points) = decode(body)?;
-                Self::Locate { author, points }
+                let (author, points): (_, Bounded<_, MAX_POINTS>) = decode(body)?;
+                Self::Locate {
+                    author,
+                    points: points.0,
+                }
             }
             8 => Self::Synced(decode::<(u64,)>(body)?.0),
             9 => {
                 let (reason,): (String,) = decode(body)?;
                 Self::Bye(ByeReason::read(&reason).ok_or(MessageError::Malformed(kind))?)
             }
-            10 => Self::Loss(vectors(decode::<(Vec<ByteBuf>,)>(body)?.0)),
-            11 => Self::Confirm(decode::<(Vec<(AuthorId, u64, Hash)>,)>(body)?.0),
+            10 => Self::Loss(vectors(decode::<Buffers>(body)?.0)),
+            11 => Self::Confirm(decode::<(Bounded<_, MAX_LIST>,)>(body)?.0.0),
             32 => {
                 let (role, keys, commitment, proof) = decode(body)?;
                 Self::LinkBegin {

@@ -430,9 +430,11 @@ impl Replica {
                 }
                 write.add_author(&start, false)?;
             }
+            // What comes for a log that this device goes on writing was written by a copy of it.
+            let own = write.is_own(&author)?;
             match write.append(&range) {
                 Ok(appended) => {
-                    if appended.forked {
+                    if appended.forked || (own && appended.new > 0) {
                         write.raise(AlarmKind::Fork, Hash(author.0), now)?;
                         write.retire(&author)?;
                     }
@@ -468,14 +470,16 @@ impl Replica {
             .is_none_or(|start| start.owner() == self.identity))
     }
 
-    /// Keeps a receipt that `peer` gave for something that is here.
-    pub fn take_receipt(&self, peer: &PublicKey, store: StoreId, bytes: &[u8]) -> Result<(), Refusal> {
-        let receipt = Receipt::decode(bytes)?;
-        if receipt.peer != *peer || receipt.store != store || !self.is_ours(&receipt.author)? {
-            return Err(Refusal::OtherIdentity);
+    /// Keeps receipts that `peer` gave for something that is here.
+    pub fn take_receipts(&self, peer: &PublicKey, store: StoreId, receipts: &[Receipt]) -> Result<(), Refusal> {
+        for receipt in receipts {
+            if receipt.peer != *peer || receipt.store != store || !self.is_ours(&receipt.author)? {
+                return Err(Refusal::OtherIdentity);
+            }
         }
-        self.store.write(move |write| write.put_receipt(&receipt)).wait()?;
-        Ok(())
+        let receipts = receipts.to_vec();
+        let put = move |write: &Write<'_>| receipts.iter().try_for_each(|receipt| write.put_receipt(receipt));
+        Ok(self.store.write(put).wait()?)
     }
 
     /// Compares a peer's State with `receipts` that it gave before. What it lost is noted, told to the owner, and answered for the peer to

@@ -6,7 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{ByeReason, Message, Refusal, RefuseReason, Replica, ReplicaError};
+use super::{
+    ByeReason, Message, Refusal, RefuseReason, Replica, ReplicaError,
+    message::{MAX_LIST, MAX_STATE_ITEMS},
+};
 use crate::{
     crypto::{Hash, PublicKey},
     identity::{IdentityError, Operation},
@@ -17,13 +20,17 @@ use crate::{
 /// Bytes of boxes after which a range is cut.
 const RANGE_BYTES: usize = 256 * 1024;
 /// Items in one State message.
-const ITEMS_AT_ONCE: usize = 8_192;
+const ITEMS_AT_ONCE: usize = MAX_STATE_ITEMS;
 /// Bytes of operations in one Commits or Operations message.
 const OPERATIONS_BYTES: usize = 512 * 1024;
 /// Ranges that may wait for their receipts: more would only fill the other side's memory.
 const RANGES_IN_FLIGHT: usize = 16;
 /// Receipts or heads in one Loss or Confirm message.
-const AT_ONCE: usize = 1_024;
+const AT_ONCE: usize = MAX_LIST;
+/// Reasons of refusals remembered.
+const MAX_REASONS: usize = 16;
+/// Items of one author log that a peer may name: a few more than the branches that are kept.
+const MAX_ITEMS_OF_AUTHOR: usize = 64;
 /// Items that a peer may claim to hold.
 const MAX_ITEMS: usize = 1_000_000;
 
@@ -109,7 +116,11 @@ pub struct Session {
     their_store: StoreId,
     /// What the other side holds, as it said and as we sent since.
     theirs: BTreeMap<AuthorId, Vec<Item>>,
+    /// Heads that we sent since, the last of each author log confirmed or on the way.
+    pushed: BTreeMap<AuthorId, Vec<Position>>,
     their_commits: u64,
+    /// How many commits their State said they have.
+    their_count: u64,
     their_pending: BTreeSet<Hash>,
     items_seen: usize,
     /// Author logs to look at again.
@@ -156,7 +167,9 @@ impl Session {
             receipts: Vec::new(),
             their_store: StoreId([0; 16]),
             theirs: BTreeMap::new(),
+            pushed: BTreeMap::new(),
             their_commits: 0,
+            their_count: 0,
             their_pending: BTreeSet::new(),
             items_seen: 0,
             dirty: BTreeSet::new(),
@@ -255,13 +268,18 @@ impl Session {
             ) => self.take_state((count, head, pending), items, more, replica),
             (Phase::State | Phase::Open, Message::Operations(list)) => self.take_operations(&list, replica),
             (Phase::State | Phase::Open, Message::Commits(list)) => {
+                if self.outcome.refused.contains(&(RefuseReason::UpdateNeeded, 0)) {
+                    return Ok(());
+                }
                 match replica.take_commits(&list) {
                     // The identity log stops here; entries do not wait for it.
                     Err(ReplicaError::Identity(IdentityError::UpdateNeeded)) => return self.needs_update(),
                     other => other?,
                 };
-                // They may let us commit what waited, and let authors in whose entries we were refused.
-                replica.commit_pending()?;
+                // They may let us commit what waited; but not before we know all that the other side knows.
+                if replica.known().ordered.count() >= self.their_count {
+                    replica.commit_pending()?;
+                }
                 self.note_their_commits(&list);
                 self.identity_dirty = true;
                 Ok(())
@@ -269,8 +287,10 @@ impl Session {
             (Phase::State | Phase::Open, Message::Range(range)) => self.take_range(*range, replica),
             (Phase::State | Phase::Open, Message::Receipts(list)) => self.take_receipts(&list, replica),
             (Phase::Open, Message::Refused { author, reason, limit }) => {
-                self.outcome.refused.insert((reason, limit));
-                if let Some(author) = author {
+                if self.outcome.refused.len() < MAX_REASONS {
+                    self.outcome.refused.insert((reason, limit));
+                }
+                if let Some(author) = author.filter(|author| self.seen.contains_key(author)) {
                     self.blocked.insert(author);
                     self.forget_in_flight(&author);
                 }
@@ -296,9 +316,6 @@ impl Session {
     ) -> Result<(), SessionError> {
         self.their_store = store;
         if let Some(endpoint) = self.endpoint {
-            if proofs.len() > 8 {
-                return Err(SessionError::Protocol("too many proofs"));
-            }
             for proof in proofs {
                 let operation = Operation::decode(proof).map_err(ReplicaError::from)?;
                 ignore_void(replica.keep_operation(operation))?;
@@ -365,6 +382,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         if self.items_seen == 0 && self.their_commits == 0 {
             self.their_commits = count;
+            self.their_count = count;
             self.their_pending = pending.into_iter().collect();
             let known = replica.known();
             if let (Some(last), Some(head)) = (count.checked_sub(1), head) {
@@ -381,7 +399,11 @@ impl Session {
             return Err(SessionError::Protocol("too many author logs"));
         }
         for item in items {
-            self.theirs.entry(item.0).or_default().push(item);
+            let of_author = self.theirs.entry(item.0).or_default();
+            of_author.push(item);
+            if of_author.len() > MAX_ITEMS_OF_AUTHOR {
+                return Err(SessionError::Protocol("too many branches of an author log"));
+            }
         }
         if more {
             return Ok(());
@@ -488,21 +510,25 @@ impl Session {
     }
 
     /// Tries again what the other side refused, in a session that stays open.
-    pub fn retry_refused(&mut self) {
-        if self.phase == Phase::Open && !self.blocked.is_empty() {
+    ///
+    /// Answers whether there was anything to try.
+    pub fn retry_refused(&mut self) -> bool {
+        let refused = self.phase == Phase::Open && !self.blocked.is_empty();
+        if refused {
             self.outcome.refused.clear();
             self.dirty.append(&mut self.blocked);
         }
+        refused
     }
 
     /// What was sent of an author log and not confirmed did not arrive where it belongs.
     fn forget_in_flight(&mut self, author: &AuthorId) {
-        if let Some(items) = self.theirs.get_mut(author) {
-            items.retain(|item| {
+        if let Some(pushed) = self.pushed.get_mut(author) {
+            pushed.retain(|position| {
                 !self
                     .in_flight
                     .iter()
-                    .any(|(of, head, _)| of == author && *head == item.head())
+                    .any(|(of, head, _)| of == author && head == position)
             });
         }
         self.in_flight.retain(|(of, _, _)| of != author);
@@ -559,7 +585,7 @@ impl Session {
             let pair = (commit.encode().to_vec(), operation.encode());
             size += pair.0.len() + pair.1.len();
             commits.push(pair);
-            if size > OPERATIONS_BYTES {
+            if size > OPERATIONS_BYTES || commits.len() == MAX_LIST {
                 break;
             }
         }
@@ -593,18 +619,26 @@ impl Session {
         if self.blocked.contains(&author) {
             return Ok(None);
         }
-        let theirs = self.theirs.get(&author).cloned().unwrap_or_default();
+        let claimed = self.theirs.get(&author).into_iter().flatten().map(Item::head);
+        let mut theirs: Vec<Position> = claimed
+            .chain(self.pushed.get(&author).into_iter().flatten().copied())
+            .collect();
+        theirs.sort_by_key(|position| std::cmp::Reverse(position.seq));
         let branches = replica.read(|read| read.branches(&author))?;
         for branch in &branches {
-            if theirs.iter().any(|item| item.head() == branch.head) {
+            if theirs.contains(&branch.head) {
                 continue;
             }
             let mut from = theirs.is_empty().then(|| Position::start(&author));
             let mut may_hold_it = false;
-            for item in &theirs {
-                if item.2 < branch.head.seq && replica.read(|read| read.is_on(&author, branch, item.head()))? {
-                    from = from.max(Some(item.head()));
-                } else if item.2 > branch.head.seq && !replica.read(|read| read.holds(&author, item.head()))? {
+            // Newest first: the first that lies on the branch is where they are.
+            for position in &theirs {
+                if position.seq < branch.head.seq {
+                    if replica.read(|read| read.is_on(&author, branch, *position))? {
+                        from = Some(*position);
+                        break;
+                    }
+                } else if position.seq > branch.head.seq && !replica.read(|read| read.holds(&author, *position))? {
                     may_hold_it = true;
                 }
             }
@@ -625,10 +659,7 @@ impl Session {
                     hash: entry.hash(&author, seq, &head.hash),
                 };
             }
-            self.theirs
-                .entry(author)
-                .or_default()
-                .push(Item(author, branch.base, head.seq, head.hash));
+            self.pushed.entry(author).or_default().push(head);
             self.in_flight.push_back((author, head, range.entries.len() as u64));
             if head == branch.head && !replica.is_device() {
                 // A device that gets its entries from a cloud peer learns with them that the peer holds them.
@@ -728,30 +759,35 @@ impl Session {
     }
 
     fn take_receipts(&mut self, list: &[Vec<u8>], replica: &Replica) -> Result<(), SessionError> {
-        for bytes in list {
-            let receipt =
-                Receipt::decode(bytes).map_err(|_| SessionError::Protocol("a receipt that does not verify"))?;
-            match replica.take_receipt(&self.remote, self.their_store, bytes) {
-                Ok(()) => {}
-                Err(Refusal::Append(AppendError::Store(error))) => return Err(error.into()),
-                Err(_) => return Err(SessionError::Protocol("a receipt of somebody else's")),
-            }
-            if let Some(place) = self
-                .in_flight
-                .iter()
-                .position(|(author, head, _)| *author == receipt.author && *head == receipt.position)
-            {
+        let receipts = list
+            .iter()
+            .map(|bytes| Receipt::decode(bytes))
+            .collect::<Result<Vec<_>, _>>();
+        let receipts = receipts.map_err(|_| SessionError::Protocol("a receipt that does not verify"))?;
+        match replica.take_receipts(&self.remote, self.their_store, &receipts) {
+            Ok(()) => {}
+            Err(Refusal::Append(AppendError::Store(error))) => return Err(error.into()),
+            Err(_) => return Err(SessionError::Protocol("a receipt of somebody else's")),
+        }
+        for receipt in receipts {
+            let confirmed =
+                |(author, head, _): &(AuthorId, Position, u64)| *author == receipt.author && *head == receipt.position;
+            if let Some(place) = self.in_flight.iter().position(confirmed) {
                 let (_, _, entries) = self.in_flight.remove(place).expect("just found there");
                 self.outcome.sent += entries;
                 self.outcome.left = self.outcome.left.saturating_sub(entries);
+            }
+            // What was sent before the confirmed head says nothing any more.
+            if let Some(pushed) = self.pushed.get_mut(&receipt.author) {
+                pushed.retain(|position| position.seq >= receipt.position.seq);
             }
         }
         Ok(())
     }
 
     fn take_points(&mut self, author: AuthorId, points: &[(u64, Hash)], replica: &Replica) -> Result<(), SessionError> {
-        if points.is_empty() || points.len() > 256 {
-            return Err(SessionError::Protocol("1 to 256 points"));
+        if points.is_empty() {
+            return Err(SessionError::Protocol("no points"));
         }
         self.items_seen += 1;
         if self.items_seen > MAX_ITEMS {
@@ -770,10 +806,11 @@ impl Session {
                 break;
             }
         }
-        self.theirs
-            .entry(author)
-            .or_default()
-            .push(Item(author, 0, common.seq, common.hash));
+        let of_author = self.theirs.entry(author).or_default();
+        if of_author.len() >= MAX_ITEMS_OF_AUTHOR {
+            return Err(SessionError::Protocol("too many points"));
+        }
+        of_author.push(Item(author, 0, common.seq, common.hash));
         self.dirty.insert(author);
         let newest = Position {
             seq: points[0].0,
@@ -790,9 +827,6 @@ impl Session {
 
     /// The other side says that we contradict receipts of ours. For what is here after all it gets new ones.
     fn answer_loss(&mut self, list: &[Vec<u8>], replica: &Replica) -> Result<(), SessionError> {
-        if list.len() > AT_ONCE {
-            return Err(SessionError::Protocol("too many receipts"));
-        }
         let mut again = Vec::new();
         for bytes in list {
             let Ok(receipt) = Receipt::decode(bytes) else {
@@ -814,9 +848,6 @@ impl Session {
     }
 
     fn answer_confirm(&mut self, heads: &[(AuthorId, u64, Hash)], replica: &Replica) -> Result<(), SessionError> {
-        if heads.len() > AT_ONCE {
-            return Err(SessionError::Protocol("too many heads"));
-        }
         let mut receipts = Vec::new();
         for (author, seq, hash) in heads {
             let position = Position { seq: *seq, hash: *hash };
