@@ -8,7 +8,7 @@ use common::replicas::{Member, begin};
 use rhizome::{
     crypto::{DeviceSecret, Hash, SeededRandom, Signature},
     identity::{Commit, CommitCore, EpochId, Operation},
-    log::{Position, Range, Section, Start},
+    log::{Position, Range, Section, Start, open_entry},
     store::AppendError,
     sync::{Refusal, Replica},
 };
@@ -138,6 +138,38 @@ fn an_erased_section_leaves_a_chain_that_verifies_and_a_section_left_out_is_refu
     );
     // But nobody may leave one out on the way: no operation erased it, and what was stored so would never be made whole.
     refused(&reader, range);
+}
+
+#[test]
+fn a_box_opens_only_where_it_was_sealed() {
+    let mut writer = Member::first(1);
+    let stream = writer.stream("journal");
+    let start = writer.begin_log(stream);
+    let first = writer.make(start.id(), Position::start(&start.id()), stream, b"a line");
+    let ring = writer.replica.known().key_ring(&writer.keys);
+    let key = ring.epoch(&first.entry().epoch).unwrap();
+    assert_eq!(open_entry(&first, key).unwrap().len(), 1);
+    // The device itself, and nobody else could, signs an entry with boxes of another place: each is bound to its own.
+    let mut moved = |sections: Vec<Section>| {
+        let mut entry = writer
+            .make(start.id(), first.position(), stream, b"another")
+            .entry()
+            .clone();
+        entry.sections = sections;
+        let hash = entry.hash(&start.id(), 3, &first.position().hash);
+        entry.signature = writer.keys.signing.sign("entry", &hash.0);
+        let range = Range {
+            start: None,
+            author: start.id(),
+            after: first.position(),
+            entries: vec![entry],
+        };
+        let verified = range.verify(&writer.keys.signing.public()).unwrap();
+        open_entry(&verified.entries()[0], key)
+    };
+    moved(first.entry().sections.clone()).unwrap_err();
+    let sections = first.entry().sections.clone();
+    moved(vec![sections[0].clone(), sections[0].clone()]).unwrap_err();
 }
 
 #[test]
