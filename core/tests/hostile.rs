@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::replicas::Member;
+use common::replicas::{Member, converse};
 use rhizome::{
     DeviceSecret, Document, Event, Pod, Value,
     crypto::{Keeper, SecretId, SeededRandom},
@@ -111,6 +111,36 @@ fn a_member_of_one_identity_reaches_nothing_of_another_in_the_same_store() {
         said.iter()
             .any(|message| matches!(message, Message::Range(range) if range.author == author))
     );
+}
+
+#[test]
+fn a_peer_that_was_wiped_is_noticed_reported_and_refilled() {
+    let mut writer = Member::first(1);
+    let peer = writer.another(10);
+    let range = writer.write("journal", 5);
+    assert_eq!(converse(&writer, &peer)[0].sent, 5);
+    let held = |writer: &Member| {
+        writer
+            .replica
+            .read(|read| read.holders(&range.author, 0, 6))
+            .unwrap()
+            .len()
+    };
+    assert_eq!(held(&writer), 1);
+    assert_eq!(converse(&writer, &peer)[0].losses, 0);
+    // The same keys and identity, and a database that was made anew.
+    let known = writer.replica.known();
+    let wiped = Member::new(77, peer.keys.clone(), known.log.clone(), known.pending.clone());
+    let [outcome, _] = converse(&writer, &wiped);
+    assert_eq!((outcome.losses, outcome.sent), (1, 5), "noticed, and sent again");
+    let alarms = writer.replica.read(|read| read.alarms()).unwrap();
+    assert_eq!(
+        alarms.iter().map(|alarm| alarm.kind.name()).collect::<Vec<_>>(),
+        ["peer-loss"]
+    );
+    assert_eq!(held(&writer), 1, "by its new word");
+    assert_eq!(wiped.replica.state().unwrap().2, writer.replica.state().unwrap().2);
+    assert_eq!(converse(&writer, &wiped)[0].losses, 0);
 }
 
 #[test]

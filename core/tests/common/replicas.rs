@@ -8,7 +8,7 @@ use rhizome::{
     identity::{Commit, CommitCore, Keys, Operation, Proposer, RecoverySecret, StreamId, add_device, consent, genesis},
     log::{AuthorId, Position, Range, Start, Time, VerifiedEntry, Writer, make_entry},
     store::LogStore,
-    sync::{Limits, Replica},
+    sync::{Limits, Outcome, Replica, Session},
 };
 
 /// The commit and operation that begin an identity with `keys` as its first device and streams `journal` and `other`.
@@ -132,4 +132,30 @@ impl Member {
             .unwrap()
             .unwrap()
     }
+}
+
+/// Lets two members talk until both have nothing more to say. Gives what each did.
+pub fn converse(dialler: &Member, listener: &Member) -> [Outcome; 2] {
+    let mut sessions = [
+        Session::dial(&dialler.replica, listener.replica.signer()).unwrap(),
+        Session::listen(Keys::of(&dialler.keys).2),
+    ];
+    let replicas = [&dialler.replica, &listener.replica];
+    let mut quiet = 0;
+    for turn in 0.. {
+        let (from, to) = (turn % 2, 1 - turn % 2);
+        match sessions[from].next(replicas[from]).unwrap() {
+            Some(message) => {
+                sessions[to].receive(message, replicas[to]).unwrap();
+                quiet = 0;
+            }
+            None => quiet += 1,
+        }
+        if quiet == 2 {
+            break;
+        }
+        assert!(turn < 10_000, "they never end");
+    }
+    assert!(sessions.iter().all(Session::is_synced));
+    sessions.map(|session| session.outcome().clone())
 }
