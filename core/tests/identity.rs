@@ -126,7 +126,6 @@ fn operations_that_may_have_no_effect_have_none() {
 #[test]
 fn a_cloud_peer_reaches_no_key_and_a_new_device_reaches_all() {
     let mut first = Member::first(1);
-    with_proposer(&mut first, |random, by| streams(random, by, &["more"]));
     let more = with_proposer(&mut first, |random, by| streams(random, by, &["more"]));
     first.replica.take_operation(more).unwrap();
     let second = first.another(10);

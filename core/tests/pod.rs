@@ -276,3 +276,16 @@ async fn two_devices_link_and_converge_without_a_cloud_peer() {
     phone.shutdown().await;
     tablet.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_was_put_away_lets_nobody_in() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let phone = new_pod(one.path()).await;
+    let invite = phone.invite(Duration::from_secs(60), common::yes()).await.unwrap();
+    let code = invite.ticket.to_string();
+    drop(invite);
+    let joined = Pod::join(two.path().join("pod"), options().0, "tablet", &code, common::yes()).await;
+    assert!(matches!(joined, Err(Error::Link(_))), "{joined:?}");
+    assert_eq!(phone.status().await.unwrap().peers.len(), 1);
+    phone.shutdown().await;
+}

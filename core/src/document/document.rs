@@ -260,11 +260,6 @@ impl Document {
         }
     }
 
-    /// The same document, with other limits on the changes it takes and makes.
-    pub fn with_limits(self, limits: Limits) -> Self {
-        Document { limits, ..self }
-    }
-
     /// A document that starts with `fields`, by a first change that is the
     /// same on every device that gives the same fields; with its bytes.
     ///

@@ -107,14 +107,6 @@ impl Frames {
         Ok(())
     }
 
-    /// Waits until a message can be sent without waiting.
-    pub async fn room(&self) -> Result<(), NetError> {
-        let permit = self.outgoing.reserve().await;
-        permit
-            .map(drop)
-            .map_err(|_| NetError::Connection("the stream is closed".to_owned()))
-    }
-
     /// The next message. Cancel-safe.
     pub async fn receive(&mut self) -> Result<Message, NetError> {
         self.incoming

@@ -110,14 +110,6 @@ impl Invitations {
         secret
     }
 
-    /// Forgets a secret that nobody used.
-    pub fn withdraw(&self, secret: &[u8; 16]) {
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|invitation| invitation.secret != *secret);
-    }
-
     /// The secret that `begin` proves to know, at `now` (seconds since 1970). It is used up by this. The error is the reason to tell the
     /// other side.
     pub fn claim(&self, begin: &Message, now: u64) -> Result<[u8; 16], &'static str> {

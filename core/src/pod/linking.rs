@@ -137,7 +137,10 @@ impl Running {
                 .iter()
                 .position(|invite| invite.secret == secret)
                 .ok_or("used")?;
-            Ok(pending.remove(place))
+            // Whoever showed the code may have put it away since: then it lets nobody in.
+            Some(pending.remove(place))
+                .filter(|invite| !invite.done.is_closed())
+                .ok_or("expired")
         });
         match pending {
             Err(reason) => refuse(&mut frames, reason).await,

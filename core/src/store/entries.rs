@@ -300,11 +300,6 @@ impl Read<'_> {
             .unwrap_or(false))
     }
 
-    /// The device that writes an author log.
-    pub fn author_device(&self, author: &AuthorId) -> Result<Option<PublicKey>, StoreError> {
-        Ok(self.author_row(author)?.map(|row| row.device))
-    }
-
     /// How many entries an identity has here, and how many bytes of boxes.
     pub fn counts(&self, identity: &IdentityId) -> Result<(u64, u64), StoreError> {
         let mut statement = self

@@ -80,6 +80,12 @@ impl Read<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// The database that a peer showed last: another one now means that it was wiped.
+    pub fn peer_store(&self, peer: &PublicKey) -> Result<Option<StoreId>, StoreError> {
+        let found = self.meta(&format!("peer_store:{peer}"))?;
+        Ok(found.and_then(|bytes| StoreId::from_slice(&bytes)))
+    }
+
     /// When a peer last gave a receipt for anything of an identity, by the peer's clock.
     pub fn last_receipt(&self, identity: &IdentityId) -> Result<Option<u64>, StoreError> {
         let mut statement = self.conn.prepare_cached(
@@ -162,14 +168,9 @@ impl Write<'_> {
         Ok(())
     }
 
-    /// The position a peer's store id was last seen with; used to notice a wiped peer.
-    pub fn note_peer_store(&self, peer: &PublicKey, store: StoreId) -> Result<Option<StoreId>, StoreError> {
-        let key = format!("peer_store:{peer}");
-        let before = self.meta(&key)?.and_then(|bytes| StoreId::from_slice(&bytes));
-        if before != Some(store) {
-            self.set_meta(&key, &store.0)?;
-        }
-        Ok(before.filter(|before| *before != store))
+    /// Notes the database that a peer showed last.
+    pub fn note_peer_store(&self, peer: &PublicKey, store: StoreId) -> Result<(), StoreError> {
+        self.set_meta(&format!("peer_store:{peer}"), &store.0)
     }
 }
 

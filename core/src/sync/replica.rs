@@ -500,11 +500,16 @@ impl Replica {
                 receipt.store != store || !held
             })
             .collect();
+        // Most sessions find nothing: a wake of the radio is no reason to wait for the disk too.
+        if lost.is_empty() && self.store.read(|read| read.peer_store(peer))? == Some(store) {
+            return Ok(lost);
+        }
         let (peer, now, dropped) = (*peer, self.now(), lost.clone());
         self.store
             .write(move |write| {
-                let changed = write.note_peer_store(&peer, store)?;
-                if changed.is_some() || !dropped.is_empty() {
+                let before = write.peer_store(&peer)?;
+                write.note_peer_store(&peer, store)?;
+                if before.is_some_and(|before| before != store) || !dropped.is_empty() {
                     write.raise(AlarmKind::PeerLoss, Hash(peer.0), now)?;
                 }
                 dropped.iter().try_for_each(|receipt| write.drop_receipt(receipt))
