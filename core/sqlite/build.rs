@@ -25,6 +25,8 @@ fn main() {
         .define("HAVE_ISNAN", None)
         // Temporary tables, sorters and statement journals never reach the disk.
         .define("SQLITE_TEMP_STORE", "3")
+        // Nobody asks how much memory it uses; counting takes a lock for each allocation.
+        .define("SQLITE_DEFAULT_MEMSTATUS", "0")
         // Lets `PRAGMA memory_security=FILL` zero what SQLite frees.
         .define("SQLITE3MC_SECURE_MEMORY", "1")
         // One cipher, the one that is used.

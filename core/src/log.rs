@@ -13,7 +13,9 @@ mod receipt;
 
 pub use author::{AuthorId, Start};
 pub use clock::{Clock, Time};
-pub use entry::{Entry, MAX_ENTRY, MAX_SECTIONS, Position, Section, VerifiedEntry, Writer, make_entry, open_entry};
+pub use entry::{
+    Entry, MAX_ENTRY, MAX_SECTIONS, Position, Section, VerifiedEntry, Writer, make_entry, open_entry, time_of,
+};
 pub use event::{Content, DocumentChange, DocumentId, Event, SessionId};
 pub use have::{Item, digest};
 pub use range::{MAX_RANGE, Range, VerifiedRange};

@@ -9,5 +9,5 @@ mod replica;
 mod session;
 
 pub use message::{ByeReason, MAX_FRAME, Message, MessageError, RefuseReason};
-pub use replica::{Known, Limits, Refusal, Replica, ReplicaError, WallClock};
+pub use replica::{Known, Limits, Refusal, Replica, ReplicaError, Submitted, WallClock};
 pub use session::{Outcome, Session, SessionError};

@@ -64,20 +64,36 @@ impl Start {
 
     /// Reads a start and checks its form and its signature.
     pub fn decode(bytes: &[u8]) -> Result<Self, LogError> {
+        let (start, core, signature) = Self::read(bytes)?;
+        start.device.verify("start", &core, &signature)?;
+        Ok(start)
+    }
+
+    /// Reads the start of `author`, whose signature was checked before it was stored: what the id is the hash of is what was checked.
+    pub(crate) fn from_store(author: &AuthorId, bytes: &[u8]) -> Result<Self, LogError> {
+        let (start, _, _) = Self::read(bytes)?;
+        if start.id == *author {
+            Ok(start)
+        } else {
+            Err(LogError::OtherAuthor)
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Result<(Self, Vec<u8>, Signature), LogError> {
         let WireStart(core, signature) = decode_canonical(bytes)?;
         let WireCore(version, stream, owner, author, device, _) = decode_canonical(&core)?;
         if version != 1 {
             return Err(LogError::NewerVersion);
         }
-        device.verify("start", &core, &signature)?;
-        Ok(Self {
+        let start = Self {
             id: AuthorId(hash("author", &[&core]).0),
             stream,
             owner,
             author,
             device,
             bytes: bytes.to_vec(),
-        })
+        };
+        Ok((start, core, signature))
     }
 
     /// The bytes that [`Start::decode`] reads.

@@ -190,6 +190,11 @@ impl VerifiedEntry {
     pub fn entry(&self) -> &Entry {
         &self.entry
     }
+
+    /// The entry itself, without what was checked about it.
+    pub fn into_entry(self) -> Entry {
+        self.entry
+    }
 }
 
 fn section_aad(author: &AuthorId, seq: u64, epoch: &EpochId, number: usize) -> Vec<u8> {
@@ -266,23 +271,26 @@ pub fn make_entry(
 /// # Errors
 /// [`LogError::Crypto`] if a box does not open under `key`, [`LogError::Malformed`] if what it holds is not a content.
 pub fn open_entry(entry: &VerifiedEntry, key: &SealKey) -> Result<Vec<Content>, LogError> {
+    contents(entry, key).collect()
+}
+
+/// When an entry was written, by the first section that was not erased: all of them say the same. `None` if none is left, or it does not open.
+pub fn time_of(entry: &VerifiedEntry, key: &SealKey) -> Option<Time> {
+    contents(entry, key).next()?.ok().map(|content| content.time)
+}
+
+fn contents(entry: &VerifiedEntry, key: &SealKey) -> impl Iterator<Item = Result<Content, LogError>> {
     let malformed = LogError::Malformed(crate::crypto::CborError::Malformed);
-    let boxes = entry
-        .entry
-        .sections
-        .iter()
-        .enumerate()
-        .filter_map(|(number, section)| match section {
-            Section::Box(sealed) => Some((number, sealed)),
-            Section::Erased(_) => None,
-        });
-    boxes
-        .map(|(number, sealed)| {
-            let aad = section_aad(&entry.author, entry.position.seq, &entry.entry.epoch, number);
-            let plain = key.open(&aad, sealed)?;
-            let (len, rest) = plain.split_first_chunk::<LENGTH_PREFIX>().ok_or(malformed.clone())?;
-            let content = rest.get(..u32::from_be_bytes(*len) as usize).ok_or(malformed.clone())?;
-            Content::decode(content)
-        })
-        .collect()
+    let sections = entry.entry.sections.iter().enumerate();
+    let boxes = sections.filter_map(|(number, section)| match section {
+        Section::Box(sealed) => Some((number, sealed)),
+        Section::Erased(_) => None,
+    });
+    boxes.map(move |(number, sealed)| {
+        let aad = section_aad(&entry.author, entry.position.seq, &entry.entry.epoch, number);
+        let plain = key.open(&aad, sealed)?;
+        let (len, rest) = plain.split_first_chunk::<LENGTH_PREFIX>().ok_or(malformed.clone())?;
+        let content = rest.get(..u32::from_be_bytes(*len) as usize).ok_or(malformed.clone())?;
+        Content::decode(content)
+    })
 }

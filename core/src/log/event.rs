@@ -1,7 +1,7 @@
 //! Events, and what a section holds once it is opened.
 
 use ipld_core::ipld::Ipld;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use super::{AuthorId, LogError, Time};
 use crate::crypto::{bytes_id, decode, encode, hash};
@@ -84,41 +84,93 @@ pub struct Content {
     pub events: Vec<Event>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct WireContent(u64, Vec<(String, Ipld)>);
+/// `[time, [[kind, body], …]]`.
+#[derive(Serialize)]
+struct WireContent<'a>(u64, Vec<WireEvent<'a>>);
 
-#[derive(Serialize, Deserialize)]
-struct WireApp(String, #[serde(with = "serde_bytes")] Vec<u8>);
+/// An event on its way out: `[kind, body]`.
+struct WireEvent<'a>(&'a Event);
 
-#[derive(Serialize, Deserialize)]
-struct WireDocument(String, DocumentId, SessionId, Vec<serde_bytes::ByteBuf>);
+#[derive(Serialize)]
+struct WireApp<'a>(&'a str, &'a serde_bytes::Bytes);
+
+#[derive(Serialize)]
+struct WireDocument<'a>(&'a str, DocumentId, SessionId, Vec<&'a serde_bytes::Bytes>);
+
+impl Serialize for WireEvent<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Event::App { kind, payload } => ("app", WireApp(kind, serde_bytes::Bytes::new(payload))).serialize(s),
+            Event::Document(change) => {
+                let changes = change.changes.iter().map(|change| serde_bytes::Bytes::new(change));
+                let wire = WireDocument(&change.collection, change.document, change.session, changes.collect());
+                ("doc", wire).serialize(s)
+            }
+            Event::Unknown(_) => Err(ser::Error::custom("an event of an unknown kind is not written again")),
+        }
+    }
+}
+
+/// What [`WireContent`] wrote.
+#[derive(Deserialize)]
+struct ReadContent(u64, Vec<Event>);
+
+#[derive(Deserialize)]
+struct ReadApp(String, #[serde(with = "serde_bytes")] Vec<u8>);
+
+#[derive(Deserialize)]
+struct ReadDocument(String, DocumentId, SessionId, Vec<serde_bytes::ByteBuf>);
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct KindThenBody;
+        impl<'de> de::Visitor<'de> for KindThenBody {
+            type Value = Event;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("[kind, body]")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Event, A::Error> {
+                let kind: String = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                let missing = || de::Error::invalid_length(1, &KindThenBody);
+                Ok(match kind.as_str() {
+                    "app" => {
+                        let ReadApp(kind, payload) = seq.next_element()?.ok_or_else(missing)?;
+                        Event::App { kind, payload }
+                    }
+                    "doc" => {
+                        let ReadDocument(collection, document, session, changes) =
+                            seq.next_element()?.ok_or_else(missing)?;
+                        let changes = changes.into_iter().map(serde_bytes::ByteBuf::into_vec).collect();
+                        Event::Document(DocumentChange {
+                            collection,
+                            document,
+                            session,
+                            changes,
+                        })
+                    }
+                    _ => {
+                        let _: Ipld = seq.next_element()?.ok_or_else(missing)?;
+                        Event::Unknown(kind)
+                    }
+                })
+            }
+        }
+        d.deserialize_tuple(2, KindThenBody)
+    }
+}
 
 impl Content {
-    /// The DAG-CBOR inside a section.
+    /// The DAG-CBOR inside a section. Events of unknown kinds are left out: this version cannot write them.
     pub(super) fn encode(time: Time, events: &[Event]) -> Vec<u8> {
-        let events = events.iter().filter_map(|event| {
-            let (kind, body) = match event {
-                Event::App { kind, payload } => ("app", encode(&WireApp(kind.clone(), payload.clone()))),
-                Event::Document(change) => {
-                    let changes = change.changes.iter().cloned().map(serde_bytes::ByteBuf::from).collect();
-                    let wire = WireDocument(change.collection.clone(), change.document, change.session, changes);
-                    ("doc", encode(&wire))
-                }
-                Event::Unknown(_) => return None,
-            };
-            let body: Ipld = decode(&body).expect("just encoded");
-            Some((kind.to_owned(), body))
-        });
-        encode(&WireContent(time.0, events.collect()))
+        let known = events.iter().filter(|event| !matches!(event, Event::Unknown(_)));
+        encode(&WireContent(time.0, known.map(WireEvent).collect()))
     }
 
     /// Reads the DAG-CBOR inside a section.
     pub fn decode(bytes: &[u8]) -> Result<Self, LogError> {
-        let WireContent(time, events) = decode(bytes)?;
-        let events = events
-            .into_iter()
-            .map(|(kind, body)| read_event(kind, &encode(&body)))
-            .collect::<Result<_, _>>()?;
+        let ReadContent(time, events) = decode(bytes)?;
         Ok(Self {
             time: Time(time),
             events,
@@ -126,22 +178,29 @@ impl Content {
     }
 }
 
-fn read_event(kind: String, body: &[u8]) -> Result<Event, LogError> {
-    Ok(match kind.as_str() {
-        "app" => {
-            let WireApp(kind, payload) = decode(body)?;
-            Event::App { kind, payload }
-        }
-        "doc" => {
-            let WireDocument(collection, document, session, changes) = decode(body)?;
-            let changes = changes.into_iter().map(serde_bytes::ByteBuf::into_vec).collect();
-            Event::Document(DocumentChange {
-                collection,
-                document,
-                session,
-                changes,
-            })
-        }
-        _ => Event::Unknown(kind),
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(events: impl Serialize) -> Result<Content, LogError> {
+        Content::decode(&encode(&(7u64, events)))
+    }
+
+    #[test]
+    fn an_event_is_its_kind_and_its_body_and_nothing_else() {
+        let body = ("kind", serde_bytes::Bytes::new(b"payload"));
+        let content = read([("app", body)]).unwrap();
+        assert_eq!(content.time, Time(7));
+        let [Event::App { kind, payload }] = &content.events[..] else {
+            panic!("another event: {content:?}");
+        };
+        assert_eq!((kind.as_str(), &payload[..]), ("kind", &b"payload"[..]));
+        read([("app", body, 1u8)]).expect_err("three parts");
+        read([("app",)]).expect_err("no body");
+        read([("app", "kind")]).expect_err("another body");
+        read([("doc", body)]).expect_err("the body of another kind");
+        let unknown = read([("poll", ("what", 1u8, [2u8, 3]))]).unwrap();
+        assert!(matches!(&unknown.events[..], [Event::Unknown(kind)] if kind == "poll"));
+        assert_eq!(Content::encode(Time(7), &unknown.events), encode(&(7u64, [0u8; 0])));
+    }
 }

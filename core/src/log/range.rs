@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AuthorId, Entry, LogError, MAX_SECTIONS, Position, Section, Start, VerifiedEntry};
 use crate::{
-    crypto::{Bounded, Hash, PublicKey, Signature, decode_canonical, encode},
+    crypto::{Bounded, CborError, Hash, PublicKey, Signature, decode, encode},
     identity::EpochId,
 };
 
@@ -24,16 +24,23 @@ pub struct Range {
     pub entries: Vec<Entry>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct WireEntry(Option<EpochId>, Option<Hash>, Bounded<Section, MAX_SECTIONS>, Signature);
+#[derive(Serialize)]
+struct WireEntry<'a>(Option<EpochId>, Option<Hash>, &'a [Section], Signature);
 
-#[derive(Serialize, Deserialize)]
-struct WireRange(
+#[derive(Serialize)]
+struct WireRange<'a>(Option<&'a serde_bytes::Bytes>, AuthorId, u64, Hash, Vec<WireEntry<'a>>);
+
+/// What [`WireEntry`] wrote.
+#[derive(Deserialize)]
+struct ReadEntry(Option<EpochId>, Option<Hash>, Bounded<Section, MAX_SECTIONS>, Signature);
+
+#[derive(Deserialize)]
+struct ReadRange(
     Option<serde_bytes::ByteBuf>,
     AuthorId,
     u64,
     Hash,
-    Bounded<WireEntry, MAX_RANGE>,
+    Bounded<ReadEntry, MAX_RANGE>,
 );
 
 impl Range {
@@ -43,20 +50,20 @@ impl Range {
         let entries = self.entries.iter().map(|entry| {
             let epoch = (last != Some(entry.epoch)).then_some(entry.epoch);
             last = Some(entry.epoch);
-            WireEntry(epoch, entry.head, Bounded(entry.sections.clone()), entry.signature)
+            WireEntry(epoch, entry.head, &entry.sections, entry.signature)
         });
         encode(&WireRange(
-            self.start.clone().map(serde_bytes::ByteBuf::from),
+            self.start.as_deref().map(serde_bytes::Bytes::new),
             self.author,
-            self.after.seq + 1,
+            self.after.seq.saturating_add(1),
             self.after.hash,
-            Bounded(entries.collect()),
+            entries.collect(),
         ))
     }
 
     /// Reads what [`Range::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, LogError> {
-        let WireRange(start, author, seq, link, wire) = decode_canonical(bytes)?;
+        let ReadRange(start, author, seq, link, wire) = decode(bytes)?;
         let wire = wire.0;
         if wire.is_empty() || seq < 2 || (seq == 2) != start.is_some() {
             return Err(LogError::BadRange);
@@ -64,7 +71,7 @@ impl Range {
         let mut last = None;
         let entries = wire
             .into_iter()
-            .map(|WireEntry(epoch, head, sections, signature)| {
+            .map(|ReadEntry(epoch, head, sections, signature)| {
                 let epoch = epoch.or(last).ok_or(LogError::BadRange)?;
                 last = Some(epoch);
                 Ok(Entry {
@@ -79,12 +86,17 @@ impl Range {
             seq: seq - 1,
             hash: link,
         };
-        Ok(Self {
+        let range = Self {
             start: start.map(serde_bytes::ByteBuf::into_vec),
             author,
             after,
             entries,
-        })
+        };
+        // One spelling only, so also no epoch said twice.
+        if range.encode() != bytes {
+            return Err(CborError::NotCanonical.into());
+        }
+        Ok(range)
     }
 
     /// Checks the links and the signature of the last entry, and so of the whole run. What `after` names must be checked
@@ -151,5 +163,41 @@ impl VerifiedRange {
             .last()
             .expect("a verified range has at least one entry")
             .position()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_has_one_spelling() {
+        let (epoch, other) = (EpochId([1; 32]), EpochId([2; 32]));
+        let entry = |epoch| Entry {
+            epoch,
+            head: None,
+            sections: vec![Section::Box(vec![0; 64])],
+            signature: Signature([3; 64]),
+        };
+        let range = Range {
+            start: None,
+            author: AuthorId([4; 32]),
+            after: Position {
+                seq: 7,
+                hash: Hash([5; 32]),
+            },
+            entries: vec![entry(epoch), entry(epoch), entry(other)],
+        };
+        let bytes = range.encode();
+        assert_eq!(Range::decode(&bytes).unwrap(), range);
+        let epochs = |epochs: [Option<EpochId>; 3]| {
+            let entries = range.entries.iter().zip(epochs);
+            let wire = entries.map(|(entry, epoch)| WireEntry(epoch, None, &entry.sections, entry.signature));
+            encode(&WireRange(None, range.author, 8, range.after.hash, wire.collect()))
+        };
+        assert_eq!(epochs([Some(epoch), None, Some(other)]), bytes);
+        // An epoch said again although nothing changed; none at all.
+        Range::decode(&epochs([Some(epoch), Some(epoch), Some(other)])).expect_err("two spellings");
+        Range::decode(&epochs([None, Some(epoch), Some(other)])).expect_err("no epoch");
     }
 }

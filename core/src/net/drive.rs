@@ -12,6 +12,8 @@ use crate::sync::{ByeReason, Message, Outcome, Replica, Session, SessionError};
 
 /// Answers that may wait before reading stops.
 const BACKLOG: usize = 64;
+/// Messages that are handled in one go.
+const AT_ONCE: usize = 32;
 /// How long the last words may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How often a live session offers again what was refused.
@@ -193,14 +195,33 @@ async fn steps(
                 idle = false;
             }
             event = frames.receive_or_room(backlog < BACKLOG, !idle) => match event? {
-                Some(message) => {
+                Some(first) => {
                     heard = tokio::time::Instant::now();
-                    match step(session, replica, |session, replica| session.receive(message, replica)).await {
+                    // What is here already is handled in the same go, so that ranges become durable together.
+                    let mut received = vec![first];
+                    let mut broken = None;
+                    while received.len() < AT_ONCE
+                        && let Some(next) = frames.ready()
+                    {
+                        match next {
+                            Ok(next) => received.push(next),
+                            Err(error) => broken = Some(error),
+                        }
+                    }
+                    let handled = step(session, replica, |session, replica| {
+                        let mut messages = received.into_iter();
+                        let handled = messages.try_for_each(|next| session.receive(next.message, replica));
+                        session.settle(replica).and(handled)
+                    });
+                    match handled.await {
                         Err(NetError::Session(SessionError::Ended(ByeReason::Done))) => {
                             return Ok(StopReason::Remote(ByeReason::Done));
                         }
                         Err(NetError::Session(SessionError::Ended(reason))) => return end(mode, reason),
                         other => other?,
+                    }
+                    if let Some(error) = broken {
+                        return Err(error);
                     }
                     if let Some(progress) = progress {
                         let outcome = session.lock().unwrap_or_else(PoisonError::into_inner).outcome().clone();

@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use iroh::endpoint::{RecvStream, SendStream};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinHandle,
+};
 
 use super::NetError;
 use crate::sync::{MAX_FRAME, Message};
@@ -26,16 +29,26 @@ pub trait Observer: Send + Sync {
     fn frame(&self, direction: Direction, frame: &[u8]);
 }
 
-/// Frames that wait on each side. With the largest frame this bounds the memory of a connection to about 10 MiB.
-const WAITING: usize = 2;
+/// Frames that wait to be sent.
+const WAITING_OUT: usize = 4;
+/// Messages that wait to be handled, and the bytes of frames that they and the one being read may have together: this bounds the memory
+/// of a connection, whatever the other side sends.
+const WAITING_IN: usize = 32;
+const WAITING_IN_BYTES: usize = 2 * (MAX_FRAME + 4);
 
 /// The most bytes of a frame from somebody who is not known yet: a hello with its proofs.
 const STRANGERS_FRAME: usize = 640 * 1024;
 
+/// A message, and the room that its frame takes until it is handled.
+pub(super) struct Received {
+    pub(super) message: Message,
+    _room: OwnedSemaphorePermit,
+}
+
 /// The two halves of a stream, each with a task of its own, so that neither waits for the other.
 pub struct Frames {
     outgoing: mpsc::Sender<Vec<u8>>,
-    incoming: mpsc::Receiver<Result<Message, NetError>>,
+    incoming: mpsc::Receiver<Result<Received, NetError>>,
     writer: JoinHandle<Result<SendStream, NetError>>,
     reader: JoinHandle<()>,
     observer: Option<Arc<dyn Observer>>,
@@ -47,7 +60,7 @@ pub struct Frames {
 impl Frames {
     /// Takes over a stream.
     pub fn new(send: SendStream, recv: RecvStream, observer: Option<Arc<dyn Observer>>) -> Self {
-        let (outgoing, mut queue) = mpsc::channel::<Vec<u8>>(WAITING);
+        let (outgoing, mut queue) = mpsc::channel::<Vec<u8>>(WAITING_OUT);
         let mut stream = send;
         let writer = tokio::spawn(async move {
             while let Some(frame) = queue.recv().await {
@@ -58,16 +71,17 @@ impl Frames {
             }
             Ok(stream)
         });
-        let (found, incoming) = mpsc::channel(WAITING);
+        let (found, incoming) = mpsc::channel(WAITING_IN);
         let received = Arc::new(AtomicU64::new(0));
         let count = received.clone();
         let limit = Arc::new(AtomicUsize::new(STRANGERS_FRAME));
         let bound = limit.clone();
         let watcher = observer.clone();
+        let room = Arc::new(Semaphore::new(WAITING_IN_BYTES));
         let reader = tokio::spawn(async move {
             let mut recv = recv;
             loop {
-                let message = read(&mut recv, watcher.as_deref(), &count, &bound).await;
+                let message = read(&mut recv, watcher.as_deref(), &count, &bound, &room).await;
                 let last = message.is_err();
                 if found.send(message).await.is_err() || last {
                     return;
@@ -109,10 +123,13 @@ impl Frames {
 
     /// The next message. Cancel-safe.
     pub async fn receive(&mut self) -> Result<Message, NetError> {
-        self.incoming
-            .recv()
-            .await
-            .unwrap_or_else(|| Err(NetError::Connection("the stream ended".to_owned())))
+        let received = self.incoming.recv().await.unwrap_or_else(|| Err(ended()))?;
+        Ok(received.message)
+    }
+
+    /// The next message if it is here already.
+    pub(super) fn ready(&mut self) -> Option<Result<Received, NetError>> {
+        self.incoming.try_recv().ok()
     }
 
     /// Whether a message waits to be sent or the next can be sent at once, while [`Frames::receive`] is polled by the same task.
@@ -120,12 +137,10 @@ impl Frames {
         &mut self,
         may_receive: bool,
         may_send: bool,
-    ) -> Result<Option<Message>, NetError> {
+    ) -> Result<Option<Received>, NetError> {
         tokio::select! {
             biased;
-            message = self.incoming.recv(), if may_receive => {
-                message.unwrap_or_else(|| Err(NetError::Connection("the stream ended".to_owned()))).map(Some)
-            }
+            message = self.incoming.recv(), if may_receive => message.unwrap_or_else(|| Err(ended())).map(Some),
             room = self.outgoing.reserve(), if may_send => {
                 room.map(|_| None).map_err(|_| NetError::Connection("the stream is closed".to_owned()))
             }
@@ -149,12 +164,17 @@ impl Frames {
     }
 }
 
+fn ended() -> NetError {
+    NetError::Connection("the stream ended".to_owned())
+}
+
 async fn read(
     recv: &mut RecvStream,
     observer: Option<&dyn Observer>,
     count: &AtomicU64,
     limit: &AtomicUsize,
-) -> Result<Message, NetError> {
+    room: &Arc<Semaphore>,
+) -> Result<Received, NetError> {
     let lost = |error: iroh::endpoint::ReadExactError| NetError::Connection(error.to_string());
     let mut length = [0; 4];
     recv.read_exact(&mut length).await.map_err(lost)?;
@@ -162,6 +182,9 @@ async fn read(
     if size == 0 || size > limit.load(Ordering::Relaxed) {
         return Err(NetError::Protocol(format!("a frame of {size} bytes")));
     }
+    let permits = u32::try_from(size).expect("below the largest frame");
+    let permit = room.clone().acquire_many_owned(permits).await;
+    let _room = permit.expect("the room is never closed");
     // Grows as bytes arrive: a length alone reserves nothing.
     let mut frame = Vec::with_capacity(size.min(64 * 1024) + 4);
     frame.extend_from_slice(&length);
@@ -175,5 +198,6 @@ async fn read(
     if let Some(observer) = observer {
         observer.frame(Direction::Received, &frame);
     }
-    Message::decode(&frame[4..]).map_err(|error| NetError::Protocol(error.to_string()))
+    let message = Message::decode(&frame[4..]).map_err(|error| NetError::Protocol(error.to_string()))?;
+    Ok(Received { message, _room })
 }

@@ -17,7 +17,7 @@ use crate::{
     document::{Documents, Fold},
     error::Error,
     identity::KeyRing,
-    log::{AuthorId, Clock, DocumentId, open_entry},
+    log::{AuthorId, Clock, DocumentId, time_of},
     store::{Folder, LogStore, StoreError, Views},
     sync::{Known, Replica},
 };
@@ -122,12 +122,10 @@ impl Running {
             let before = own.head.seq.saturating_sub(1);
             let last = self.log.read(|read| read.entries_after(&own.author, 0, before, 1, 0))?;
             for entry in &last {
-                let contents = ring
-                    .epoch(&entry.entry().epoch)
-                    .and_then(|key| open_entry(entry, key).ok());
-                for content in contents.unwrap_or_default() {
+                let time = ring.epoch(&entry.entry().epoch).and_then(|key| time_of(entry, key));
+                if let Some(time) = time {
                     // Our own last time counts even if the wall clock has gone back since.
-                    lock(&self.clock).observe(content.time, content.time.millis());
+                    lock(&self.clock).observe(time, time.millis());
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Writing: edits become changes, changes become one entry, and the entry is on the disk before anybody is told.
 
+use std::sync::Arc;
+
 use super::{
     EntryRef, Pod,
     running::{FOLD_AT_ONCE, Running, lock},
@@ -171,7 +173,7 @@ impl Running {
             let entry = if sections.is_empty() {
                 None
             } else {
-                Some(self.append(stream, author, sections))
+                Some(self.append(stream, author, Arc::new(sections)))
             };
             let entry = match entry {
                 Some(Ok(None)) => continue,
@@ -265,9 +267,10 @@ impl Running {
 
     pub fn append_events(&self, label: &str, events: Vec<Event>) -> Result<EntryRef, Error> {
         let stream = self.stream(label)?;
+        let sections = Arc::new(vec![events]);
         for _ in 0..MOVES {
             let author = self.own_author(stream)?;
-            if let Some(entry) = self.append(stream, author, vec![events.clone()])? {
+            if let Some(entry) = self.append(stream, author, sections.clone())? {
                 return Ok(entry);
             }
         }
@@ -313,7 +316,12 @@ impl Running {
     }
 
     /// Seals and appends one entry to `author`. `None` if that log was retired meanwhile: nothing was written.
-    fn append(&self, stream: StreamId, author: AuthorId, sections: Vec<Vec<Event>>) -> Result<Option<EntryRef>, Error> {
+    fn append(
+        &self,
+        stream: StreamId,
+        author: AuthorId,
+        sections: Arc<Vec<Vec<Event>>>,
+    ) -> Result<Option<EntryRef>, Error> {
         let ring = self.ring();
         let epoch = ring
             .streams()

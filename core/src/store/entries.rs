@@ -95,7 +95,9 @@ impl Read<'_> {
             .conn
             .prepare_cached("SELECT start FROM authors WHERE author = ?1")?;
         let bytes: Option<Vec<u8>> = statement.query_row([author.0], |row| row.get(0)).optional()?;
-        bytes.map(|bytes| Start::decode(&bytes).map_err(damaged)).transpose()
+        bytes
+            .map(|bytes| Start::from_store(author, &bytes).map_err(damaged))
+            .transpose()
     }
 
     /// The have-vector of an identity.
@@ -223,14 +225,15 @@ impl Read<'_> {
         Ok(entries)
     }
 
-    /// A range of a branch after `after`, of about `max_bytes`, that ends at an entry whose signature is good. `None` if there is nothing after it.
-    pub fn range_after(
+    /// A range of a branch after `after`, of about `max_bytes`, that ends at an entry whose signature is good; with where it ends. `None` if
+    /// there is nothing after it.
+    pub fn range_to_send(
         &self,
         author: &AuthorId,
         branch: u32,
         after: Position,
         max_bytes: usize,
-    ) -> Result<Option<Range>, StoreError> {
+    ) -> Result<Option<(Range, Position)>, StoreError> {
         let Some(row) = self.author_row(author)? else {
             return Ok(None);
         };
@@ -254,21 +257,33 @@ impl Read<'_> {
             }
             entries.extend(next);
         }
-        if entries.is_empty() {
+        let Some(head) = entries.last().map(VerifiedEntry::position) else {
             return Ok(None);
-        }
+        };
         let start = if after.seq == 1 {
             self.start(author)?.map(|start| start.encode().to_vec())
         } else {
             None
         };
-        let entries = entries.into_iter().map(|entry| entry.entry().clone()).collect();
-        Ok(Some(Range {
+        let range = Range {
             start,
             author: *author,
             after,
-            entries,
-        }))
+            entries: entries.into_iter().map(VerifiedEntry::into_entry).collect(),
+        };
+        Ok(Some((range, head)))
+    }
+
+    /// As [`Read::range_to_send`], without where it ends.
+    pub fn range_after(
+        &self,
+        author: &AuthorId,
+        branch: u32,
+        after: Position,
+        max_bytes: usize,
+    ) -> Result<Option<Range>, StoreError> {
+        let found = self.range_to_send(author, branch, after, max_bytes)?;
+        Ok(found.map(|(range, _)| range))
     }
 
     /// The author log that this device writes in `stream`, if it has one and may go on in it.

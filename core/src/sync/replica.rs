@@ -6,7 +6,7 @@ use crate::{
     crypto::{DeviceKeys, Hash, PublicKey, SigningKey},
     identity::{Body, Commit, IdentityError, IdentityId, KeyRing, Operation, State, Verdict, VoidReason},
     log::{AuthorId, Item, LogError, Position, Range, Receipt, Section, StoreId, digest},
-    store::{AlarmKind, AppendError, Appended, LogStore, Read, StoreError, Write},
+    store::{AlarmKind, AppendError, Appended, LogStore, Read, Reply, StoreError, Write},
 };
 
 /// Milliseconds since 1970, by the device's clock. Passed in, so that a simulation has its own.
@@ -400,6 +400,11 @@ impl Replica {
 
     /// Takes a range from a peer: author known, links and signature good, room left. Durable when it returns.
     pub fn take_range(&self, range: Range) -> Result<Appended, Refusal> {
+        self.submit_range(range)?.durable(self)
+    }
+
+    /// As [`Replica::take_range`], without waiting for the disk: ranges that are submitted together become durable together.
+    pub fn submit_range(&self, range: Range) -> Result<Submitted, Refusal> {
         let author = range.author;
         let known_start = self.store.read(|read| read.start(&author))?;
         let (start, is_new) = match known_start {
@@ -445,15 +450,7 @@ impl Replica {
                 Err(refused) => Err(StoreError::Refused(Box::new(refused))),
             }
         });
-        let appended = match write.wait() {
-            Ok(appended) => appended?,
-            Err(StoreError::Refused(refused)) => return Err(Refusal::Append(*refused)),
-            Err(error) => return Err(error.into()),
-        };
-        if appended.new > 0 {
-            self.store.announce(self.identity);
-        }
-        Ok(appended)
+        Ok(Submitted(write))
     }
 
     /// A receipt for what is here on disk.
@@ -541,6 +538,24 @@ impl Replica {
     /// Reads from the store.
     pub fn read<R>(&self, job: impl FnOnce(&Read<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
         self.store.read(job)
+    }
+}
+
+/// A range on its way to the disk.
+pub struct Submitted(Reply<Result<Appended, Refusal>>);
+
+impl Submitted {
+    /// Waits for the disk.
+    pub fn durable(self, replica: &Replica) -> Result<Appended, Refusal> {
+        let appended = match self.0.wait() {
+            Ok(appended) => appended?,
+            Err(StoreError::Refused(refused)) => return Err(Refusal::Append(*refused)),
+            Err(error) => return Err(error.into()),
+        };
+        if appended.new > 0 {
+            replica.store.announce(replica.identity);
+        }
+        Ok(appended)
     }
 }
 

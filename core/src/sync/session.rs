@@ -7,24 +7,24 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
-    ByeReason, Message, Refusal, RefuseReason, Replica, ReplicaError,
+    ByeReason, Message, Refusal, RefuseReason, Replica, ReplicaError, Submitted,
     message::{MAX_LIST, MAX_STATE_ITEMS},
 };
 use crate::{
     crypto::{Hash, PublicKey},
     identity::{IdentityError, Operation},
     log::{AuthorId, Item, Position, Receipt, StoreId},
-    store::{AppendError, BranchHead, StoreError},
+    store::{AppendError, Appended, BranchHead, StoreError},
 };
 
 /// Bytes of boxes after which a range is cut.
-const RANGE_BYTES: usize = 256 * 1024;
+const RANGE_BYTES: usize = 128 * 1024;
 /// Items in one State message.
 const ITEMS_AT_ONCE: usize = MAX_STATE_ITEMS;
 /// Bytes of operations in one Commits or Operations message.
 const OPERATIONS_BYTES: usize = 512 * 1024;
 /// Ranges that may wait for their receipts: more would only fill the other side's memory.
-const RANGES_IN_FLIGHT: usize = 16;
+const RANGES_IN_FLIGHT: usize = 32;
 /// Receipts or heads in one Loss or Confirm message.
 const AT_ONCE: usize = MAX_LIST;
 /// Reasons of refusals remembered.
@@ -134,6 +134,8 @@ pub struct Session {
     located: BTreeSet<AuthorId>,
     /// What was sent of each author log and not yet confirmed, with how many entries.
     in_flight: VecDeque<(AuthorId, Position, u64)>,
+    /// Ranges on their way to the disk.
+    submitted: VecDeque<(AuthorId, Submitted)>,
     outbox: VecDeque<Message>,
     sent: u64,
     received: u64,
@@ -178,6 +180,7 @@ impl Session {
             blocked: BTreeSet::new(),
             located: BTreeSet::new(),
             in_flight: VecDeque::new(),
+            submitted: VecDeque::new(),
             outbox: VecDeque::new(),
             sent: 0,
             received: 0,
@@ -224,6 +227,7 @@ impl Session {
             && self.dirty.is_empty()
             && !self.identity_dirty
             && self.in_flight.is_empty()
+            && self.submitted.is_empty()
             && self.their_synced == Some(self.sent)
     }
 
@@ -232,10 +236,14 @@ impl Session {
         self.outbox.len()
     }
 
-    /// Handles one message of the other side. What there is to answer comes from [`Session::next`].
+    /// Handles one message of the other side. What there is to answer comes from [`Session::next`]. Ranges may still be on their way to the
+    /// disk when it returns; whatever comes next waits for them, or [`Session::settle`] does.
     pub fn receive(&mut self, message: Message, replica: &Replica) -> Result<(), SessionError> {
         if !matches!(message, Message::Synced(_) | Message::Bye(_)) {
             self.received += 1;
+        }
+        if !matches!(message, Message::Range(_)) {
+            self.settle(replica)?;
         }
         match (self.phase, message) {
             (_, Message::Bye(ByeReason::Done)) if self.phase == Phase::Open => {
@@ -502,6 +510,7 @@ impl Session {
 
     /// Something changed in the store: entries written here, or come from another device.
     pub fn local_change(&mut self, replica: &Replica) -> Result<(), SessionError> {
+        self.settle(replica)?;
         if self.phase == Phase::Open {
             self.identity_dirty = true;
             self.look_at_heads(replica, false)?;
@@ -548,6 +557,7 @@ impl Session {
     }
 
     fn choose(&mut self, replica: &Replica) -> Result<Option<Message>, SessionError> {
+        self.settle(replica)?;
         if let Some(message) = self.outbox.pop_front() {
             return Ok(Some(message));
         }
@@ -649,16 +659,8 @@ impl Session {
                 }
                 continue;
             };
-            let range = replica.read(|read| read.range_after(&author, branch.branch, from, RANGE_BYTES))?;
-            let Some(range) = range else { continue };
-            let mut head = range.after;
-            for entry in &range.entries {
-                let seq = head.seq + 1;
-                head = Position {
-                    seq,
-                    hash: entry.hash(&author, seq, &head.hash),
-                };
-            }
+            let range = replica.read(|read| read.range_to_send(&author, branch.branch, from, RANGE_BYTES))?;
+            let Some((range, head)) = range else { continue };
             self.pushed.entry(author).or_default().push(head);
             self.in_flight.push_back((author, head, range.entries.len() as u64));
             if head == branch.head && !replica.is_device() {
@@ -704,7 +706,37 @@ impl Session {
 
     fn take_range(&mut self, range: crate::log::Range, replica: &Replica) -> Result<(), SessionError> {
         let author = range.author;
-        match replica.take_range(range) {
+        // The first range of an author log brings its start, which those after it need.
+        if !self.seen.contains_key(&author) || self.submitted.len() >= RANGES_IN_FLIGHT {
+            self.settle(replica)?;
+        }
+        match replica.submit_range(range) {
+            Ok(submitted) => {
+                self.submitted.push_back((author, submitted));
+                Ok(())
+            }
+            Err(refusal) => self.after_range(author, Err(refusal), replica),
+        }
+    }
+
+    /// Waits until the ranges that were received are on the disk, and says so to the other side.
+    pub fn settle(&mut self, replica: &Replica) -> Result<(), SessionError> {
+        if self.submitted.is_empty() {
+            return Ok(());
+        }
+        while let Some((author, submitted)) = self.submitted.pop_front() {
+            self.after_range(author, submitted.durable(replica), replica)?;
+        }
+        self.look_at_heads(replica, false)
+    }
+
+    fn after_range(
+        &mut self,
+        author: AuthorId,
+        taken: Result<Appended, Refusal>,
+        replica: &Replica,
+    ) -> Result<(), SessionError> {
+        match taken {
             Ok(appended) => {
                 if self.outcome.received == 0 {
                     // Our receipt goes out, and its arrival is waited for.
@@ -724,7 +756,7 @@ impl Session {
                 if appended.forked {
                     self.dirty.insert(author);
                 }
-                self.look_at_heads(replica, false)
+                Ok(())
             }
             Err(Refusal::Append(AppendError::Gap)) => {
                 // It joins on to nothing here: say where we stand, once.
