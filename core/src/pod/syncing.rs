@@ -280,11 +280,13 @@ impl Running {
         };
         let stop = stop.unwrap_or_else(|| self.stop_signal());
         let mut waiting = stop.clone();
+        let by = tokio::time::Instant::now() + within;
         let dialling = async {
             let connection = net.dial(&target.endpoint, &target.addresses, within).await?;
-            let (send, recv) = connection
-                .open_bi()
-                .await
+            // A peer may let us connect and never open a stream.
+            let opened = tokio::time::timeout_at(by, connection.open_bi()).await;
+            let (send, recv) = opened
+                .map_err(|_| NetError::Unreachable(within))?
                 .map_err(|error| NetError::Connection(error.to_string()))?;
             Ok::<_, NetError>((connection, send, recv))
         };
