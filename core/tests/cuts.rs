@@ -27,6 +27,7 @@ use rhizome::{
     net::{ALPN, NetError, StopReason},
     sync::{Message, Session},
 };
+use tokio::sync::watch;
 
 /// Much more than passes in one of the sessions below.
 const ENTRIES: usize = 300;
@@ -140,16 +141,26 @@ fn ranges_grow_with_what_was_confirmed() {
 const DEADLINE: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_millis(1500);
 
-/// A phone that knows where its tablet listens, and in the tablet's place, with its key, an endpoint that lets the phone connect and open so
-/// many streams, and takes nothing in.
-async fn phone_and_mute(dir: &Path, streams: u32) -> (Pod, Endpoint) {
+/// How far one gets with a peer that never says a word.
+#[derive(Clone, Copy, PartialEq)]
+enum Talks {
+    /// A stream opens, and takes nothing in.
+    WithStream,
+    /// A connection, on which no stream may be opened.
+    Connection,
+    /// Not even that.
+    Never,
+}
+
+/// A phone that knows where its tablet listens, such a peer in the tablet's place with the tablet's key, and how many came to that.
+async fn phone_and_mute(dir: &Path, talks: Talks) -> (Pod, Endpoint, watch::Receiver<u32>) {
     let (opts, keeper) = options();
     let (tablet, _) = Pod::create(dir.join("tablet"), opts, "tablet").await.unwrap();
     let (phone, _) = second_device(&tablet, &dir.join("phone")).await;
     let address: SocketAddr = tablet.listen().await.unwrap()[0].parse().unwrap();
     tablet.shutdown().await;
     let transport = QuicTransportConfig::builder()
-        .max_concurrent_bidi_streams(streams.into())
+        .max_concurrent_bidi_streams(u32::from(talks == Talks::WithStream).into())
         // Less than a hello: what is said to it never arrives.
         .stream_receive_window(16u32.into())
         .build();
@@ -165,19 +176,26 @@ async fn phone_and_mute(dir: &Path, streams: u32) -> (Pod, Endpoint) {
         .await
         .unwrap();
     let accepting = mute.clone();
+    let came = watch::Sender::new(0);
+    let coming = came.subscribe();
     tokio::spawn(async move {
         let mut held = Vec::new();
         while let Some(incoming) = accepting.accept().await {
-            held.push(incoming.await.unwrap());
+            came.send_modify(|came| *came += 1);
+            if talks == Talks::Never {
+                incoming.refuse();
+            } else if let Ok(connection) = incoming.await {
+                held.push(connection);
+            }
         }
     });
-    (phone, mute)
+    (phone, mute, coming)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_with_a_peer_that_falls_silent_ends_before_its_deadline() {
     let dir = tempfile::tempdir().unwrap();
-    let (phone, mute) = phone_and_mute(dir.path(), 2).await;
+    let (phone, mute, _) = phone_and_mute(dir.path(), Talks::WithStream).await;
     write(&phone, "a line").await;
     let began = Instant::now();
     let report = phone.sync_once(DEADLINE, None).await.unwrap();
@@ -194,7 +212,7 @@ async fn a_sync_with_a_peer_that_falls_silent_ends_before_its_deadline() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_with_a_peer_that_lets_nobody_speak_ends_before_its_deadline() {
     let dir = tempfile::tempdir().unwrap();
-    let (phone, mute) = phone_and_mute(dir.path(), 0).await;
+    let (phone, mute, _) = phone_and_mute(dir.path(), Talks::Connection).await;
     let report = tokio::time::timeout(DEADLINE + SLACK, phone.sync_once(DEADLINE, None)).await;
     let report = report.expect("it waits for a stream for ever").unwrap();
     assert!(matches!(report.peers[0].result, Err(NetError::Unreachable(_))));
@@ -208,6 +226,25 @@ async fn a_sync_with_a_peer_that_lets_nobody_speak_ends_before_its_deadline() {
         )
     };
     assert!(reason(&state), "{state:?}");
+    phone.shutdown().await;
+    mute.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_pod_tries_again_at_once_when_the_network_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (phone, mute, mut came) = phone_and_mute(dir.path(), Talks::Never).await;
+    let live = phone.go_live().await.unwrap();
+    // By itself it waits longer each time, and would have waited for twenty minutes by then.
+    let tried = async {
+        for n in 1..=25 {
+            came.wait_for(|came| *came >= n).await.unwrap();
+            phone.network_changed().await.unwrap();
+        }
+    };
+    let within = Duration::from_secs(120);
+    tokio::time::timeout(within, tried).await.expect("it does not wait");
+    live.stop().await;
     phone.shutdown().await;
     mute.close().await;
 }
