@@ -60,7 +60,9 @@ def enter(arguments, folder):
 def end_with_parent():
     """Ends this program, and with it all that is in its namespaces, when the one that ran `enter` is no more."""
     def wait():
-        sys.stdin.buffer.read()
+        # Not by `sys.stdin`, whose lock the interpreter wants when it ends by itself.
+        while os.read(0, 1):
+            pass
         os._exit(1)
     threading.Thread(target=wait, daemon=True).start()
 
