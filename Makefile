@@ -40,6 +40,7 @@ test: rust venv ## all tests: Rust, the reader in Python, the demo in short form
 	cd tests/reader && $(PY) -m rhizome_reader vectors ../vectors
 	cargo build --locked -p rhizome-cloud -p rhizome-journal
 	$(PY) tests/demo/demo.py --check
+	$(PY) tests/ladder/ladder.py --short
 
 .PHONY: sim
 sim: rust ## the network simulation with more schedules; SEEDS=n (20000)
@@ -48,6 +49,11 @@ sim: rust ## the network simulation with more schedules; SEEDS=n (20000)
 .PHONY: kill
 kill: rust ## kill a writing process at random points, more times; ROUNDS=n (100)
 	RHIZOME_KILL_ROUNDS=$(ROUNDS) cargo test --locked -p rhizome --test kill
+
+.PHONY: ladder
+ladder: rust ## real programs on networks from good Wi-Fi to none; ONLY=word: those called so (Linux)
+	cargo build --locked -p rhizome-cloud -p rhizome-journal
+	python3 tests/ladder/ladder.py --only "$(ONLY)"
 
 .PHONY: mutants
 mutants: rust venv ## break a copy of the code in known ways; the tests must notice each

@@ -53,6 +53,8 @@ missing() {
     command -v python3 >/dev/null || echo python3
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+    # For tests/ladder. Not everyone has sbin in their PATH.
+    [ -x /sbin/ip ] || [ -x /usr/sbin/ip ] || command -v ip >/dev/null || echo iproute2
 }
 
 setup_linux() {

@@ -16,6 +16,8 @@ const BACKLOG: usize = 64;
 const AT_ONCE: usize = 32;
 /// How long the last words may take.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// What is kept of the time before a deadline for the last words: one part in so many, and no more than `FAREWELL`.
+const FAREWELL_PART: u32 = 20;
 /// How often a live session offers again what was refused.
 const RETRY: Duration = Duration::from_secs(5);
 /// The longest pause between two such offers.
@@ -87,7 +89,7 @@ pub struct Drive {
 }
 
 impl Drive {
-    /// Drives the session to its end.
+    /// Drives the session to its end; with a deadline, to its last word before that.
     pub async fn run(self) -> Result<Report, NetError> {
         let Self {
             mut frames,
@@ -97,18 +99,20 @@ impl Drive {
             mut stop,
             progress,
         } = self;
+        let (enough, end) = times(mode);
         let mut changes = replica.store().changes();
         let session = Arc::new(Mutex::new(session));
         let reason = steps(
             &mut frames,
             &session,
             &replica,
-            mode,
+            (mode, enough),
             &mut stop,
             &mut changes,
             progress.as_ref(),
         )
         .await;
+        let end = end.min(tokio::time::Instant::now() + FAREWELL);
         let bye = match &reason {
             Ok(StopReason::Done) => Some(ByeReason::Done),
             Ok(StopReason::Deadline) => Some(ByeReason::Deadline),
@@ -121,16 +125,33 @@ impl Drive {
         };
         let outcome = session.lock().unwrap_or_else(PoisonError::into_inner).outcome().clone();
         if let Some(bye) = bye {
-            let _ = tokio::time::timeout(FAREWELL, frames.send(&Message::Bye(bye))).await;
+            let _ = tokio::time::timeout_at(end, frames.send(&Message::Bye(bye))).await;
         }
         let (bytes_sent, bytes_received) = frames.bytes();
-        let _ = tokio::time::timeout(FAREWELL, frames.finish()).await;
+        let _ = tokio::time::timeout_at(end, frames.finish()).await;
         Ok(Report {
             outcome,
             bytes_sent,
             bytes_received,
             reason: reason?,
         })
+    }
+}
+
+/// When a session stops moving things, and when its last word must be out.
+fn times(mode: Mode) -> (tokio::time::Instant, tokio::time::Instant) {
+    let now = tokio::time::Instant::now();
+    match mode {
+        Mode::Once { deadline, .. } => {
+            let end = tokio::time::Instant::from_std(deadline);
+            let last_words = (end.saturating_duration_since(now) / FAREWELL_PART).min(FAREWELL);
+            (end - last_words, end)
+        }
+        // A live session has no end of its own.
+        Mode::Live | Mode::Serve => {
+            let never = now + Duration::from_secs(86_400 * 365);
+            (never, never)
+        }
     }
 }
 
@@ -151,16 +172,11 @@ async fn steps(
     frames: &mut Frames,
     session: &Arc<Mutex<Session>>,
     replica: &Arc<Replica>,
-    mode: Mode,
+    (mode, enough): (Mode, tokio::time::Instant),
     stop: &mut watch::Receiver<bool>,
     changes: &mut broadcast::Receiver<crate::identity::IdentityId>,
     progress: Option<&Progress>,
 ) -> Result<StopReason, NetError> {
-    let deadline = match mode {
-        Mode::Once { deadline, .. } => tokio::time::Instant::from_std(deadline),
-        // A live session has no end of its own.
-        Mode::Live | Mode::Serve => tokio::time::Instant::now() + Duration::from_secs(86_400 * 365),
-    };
     let (mut pause, mut retry_at) = (RETRY, tokio::time::Instant::now() + RETRY);
     let mut idle = false;
     let mut heard = tokio::time::Instant::now();
@@ -172,7 +188,7 @@ async fn steps(
         tokio::select! {
             biased;
             () = stopped(stop) => return Ok(StopReason::Stopped),
-            () = tokio::time::sleep_until(deadline) => return Ok(StopReason::Deadline),
+            () = tokio::time::sleep_until(enough) => return Ok(StopReason::Deadline),
             () = tokio::time::sleep_until(silent), if matches!(mode, Mode::Once { .. }) => {
                 return Err(NetError::Unreachable(SILENCE));
             }

@@ -50,6 +50,8 @@ pub(super) struct Running {
     pub online: tokio::sync::Mutex<Option<Online>>,
     pub invites: PendingInvites,
     pub contacts: Mutex<HashMap<PublicKey, Contact>>,
+    /// Tells whoever waits to try again that the network is another now.
+    pub network: watch::Sender<()>,
     stop: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -94,6 +96,7 @@ impl Running {
             online: tokio::sync::Mutex::default(),
             invites: PendingInvites::default(),
             contacts: Mutex::default(),
+            network: watch::Sender::new(()),
             stop: watch::Sender::new(false),
             tasks: Mutex::default(),
         };

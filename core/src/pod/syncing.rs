@@ -142,10 +142,11 @@ impl Pod {
         for target in running.targets()? {
             let (weak, mut live_stop, mut pod_stop) =
                 (Arc::downgrade(&running), stop.subscribe(), running.stop_signal());
+            let network = running.network.subscribe();
             tasks.push(tokio::spawn(async move {
                 tokio::select! {
                     () = stopped(&mut pod_stop) => {}
-                    () = stay_live(weak, target, live_stop.clone()) => {}
+                    () = stay_live(weak, target, live_stop.clone(), network) => {}
                     () = async { stopped(&mut live_stop).await; tokio::time::sleep(Duration::from_secs(5)).await } => {}
                 }
             }));
@@ -158,21 +159,29 @@ impl Pod {
         Ok(self.running()?.net().await?.addresses())
     }
 
-    /// To be called when the system says that the network changed. On Android nobody else tells the endpoint.
+    /// To be called when the system says that the network changed. On Android nobody else tells the endpoint; and live sessions that broke
+    /// are tried again at once.
     pub async fn network_changed(&self) -> Result<(), Error> {
         let running = self.running()?;
         let net = running.online.lock().await.as_ref().map(|online| online.net.clone());
         if let Some(net) = net {
             net.network_changed().await;
         }
+        running.network.send_replace(());
         Ok(())
     }
 }
 
-async fn stay_live(running: Weak<Running>, target: Target, mut stop: watch::Receiver<bool>) {
+async fn stay_live(
+    running: Weak<Running>,
+    target: Target,
+    mut stop: watch::Receiver<bool>,
+    mut network: watch::Receiver<()>,
+) {
     let mut pause = RETRY_FIRST;
     loop {
         let Some(strong) = running.upgrade() else { return };
+        network.mark_unchanged();
         let began = Instant::now();
         let _ = strong.sync_until(&target, Mode::Live, Some(stop.clone())).await;
         drop(strong);
@@ -184,9 +193,10 @@ async fn stay_live(running: Weak<Running>, target: Target, mut stop: watch::Rece
         }
         tokio::select! {
             () = stopped(&mut stop) => return,
-            () = tokio::time::sleep(pause) => {}
+            // What failed on the network before may work on this one.
+            Ok(()) = network.changed() => pause = RETRY_FIRST,
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_LONGEST),
         }
-        pause = (pause * 2).min(RETRY_LONGEST);
     }
 }
 
@@ -280,11 +290,13 @@ impl Running {
         };
         let stop = stop.unwrap_or_else(|| self.stop_signal());
         let mut waiting = stop.clone();
+        let by = tokio::time::Instant::now() + within;
         let dialling = async {
             let connection = net.dial(&target.endpoint, &target.addresses, within).await?;
-            let (send, recv) = connection
-                .open_bi()
-                .await
+            // A peer may let us connect and never open a stream.
+            let opened = tokio::time::timeout_at(by, connection.open_bi()).await;
+            let (send, recv) = opened
+                .map_err(|_| NetError::Unreachable(within))?
                 .map_err(|error| NetError::Connection(error.to_string()))?;
             Ok::<_, NetError>((connection, send, recv))
         };

@@ -17,8 +17,11 @@ use crate::{
     store::{AppendError, Appended, BranchHead, StoreError},
 };
 
-/// Bytes of boxes after which a range is cut.
-const RANGE_BYTES: usize = 128 * 1024;
+/// Bytes of boxes after which a range is cut: a part of what was confirmed in this session, within these bounds. A range counts only when all of
+/// it is there, so that on a slow network whose sessions end early the first ones must be short; on a good one they are long after a moment.
+const RANGE_BYTES_FIRST: usize = 4 * 1024;
+const RANGE_BYTES_MOST: usize = 128 * 1024;
+const RANGE_PART: usize = 4;
 /// Items in one State message.
 const ITEMS_AT_ONCE: usize = MAX_STATE_ITEMS;
 /// Bytes of operations in one Commits or Operations message.
@@ -101,6 +104,14 @@ enum Phase {
     Open,
 }
 
+/// A range that was sent.
+struct Sent {
+    author: AuthorId,
+    head: Position,
+    entries: u64,
+    bytes: usize,
+}
+
 /// One side of a connection.
 pub struct Session {
     remote: PublicKey,
@@ -132,8 +143,10 @@ pub struct Session {
     blocked: BTreeSet<AuthorId>,
     /// Author logs for which our points were sent.
     located: BTreeSet<AuthorId>,
-    /// What was sent of each author log and not yet confirmed, with how many entries.
-    in_flight: VecDeque<(AuthorId, Position, u64)>,
+    /// What was sent of each author log and not yet confirmed.
+    in_flight: VecDeque<Sent>,
+    /// Bytes of boxes that the other side confirmed.
+    confirmed: usize,
     /// Ranges on their way to the disk.
     submitted: VecDeque<(AuthorId, Submitted)>,
     outbox: VecDeque<Message>,
@@ -180,6 +193,7 @@ impl Session {
             blocked: BTreeSet::new(),
             located: BTreeSet::new(),
             in_flight: VecDeque::new(),
+            confirmed: 0,
             submitted: VecDeque::new(),
             outbox: VecDeque::new(),
             sent: 0,
@@ -537,10 +551,10 @@ impl Session {
                 !self
                     .in_flight
                     .iter()
-                    .any(|(of, head, _)| of == author && head == position)
+                    .any(|sent| sent.author == *author && sent.head == *position)
             });
         }
-        self.in_flight.retain(|(of, _, _)| of != author);
+        self.in_flight.retain(|sent| sent.author != *author);
     }
 
     /// The next message to send, if there is one now. To be called when the transport has room.
@@ -659,10 +673,16 @@ impl Session {
                 }
                 continue;
             };
-            let range = replica.read(|read| read.range_to_send(&author, branch.branch, from, RANGE_BYTES))?;
+            let most = (self.confirmed / RANGE_PART).clamp(RANGE_BYTES_FIRST, RANGE_BYTES_MOST);
+            let range = replica.read(|read| read.range_to_send(&author, branch.branch, from, most))?;
             let Some((range, head)) = range else { continue };
             self.pushed.entry(author).or_default().push(head);
-            self.in_flight.push_back((author, head, range.entries.len() as u64));
+            self.in_flight.push_back(Sent {
+                author,
+                head,
+                entries: range.entries.len() as u64,
+                bytes: range.entries.iter().map(|entry| entry.size()).sum(),
+            });
             if head == branch.head && !replica.is_device() {
                 // A device that gets its entries from a cloud peer learns with them that the peer holds them.
                 self.say(Message::Receipts(vec![replica.receipt(author, head).encode().to_vec()]));
@@ -802,12 +822,12 @@ impl Session {
             Err(_) => return Err(SessionError::Protocol("a receipt of somebody else's")),
         }
         for receipt in receipts {
-            let confirmed =
-                |(author, head, _): &(AuthorId, Position, u64)| *author == receipt.author && *head == receipt.position;
+            let confirmed = |sent: &Sent| sent.author == receipt.author && sent.head == receipt.position;
             if let Some(place) = self.in_flight.iter().position(confirmed) {
-                let (_, _, entries) = self.in_flight.remove(place).expect("just found there");
-                self.outcome.sent += entries;
-                self.outcome.left = self.outcome.left.saturating_sub(entries);
+                let sent = self.in_flight.remove(place).expect("just found there");
+                self.confirmed = self.confirmed.saturating_add(sent.bytes);
+                self.outcome.sent += sent.entries;
+                self.outcome.left = self.outcome.left.saturating_sub(sent.entries);
             }
             // What was sent before the confirmed head says nothing any more.
             if let Some(pushed) = self.pushed.get_mut(&receipt.author) {

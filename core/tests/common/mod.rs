@@ -25,6 +25,11 @@ impl TestKeeper {
     pub fn forget(&self) {
         self.secrets.lock().unwrap().clear();
     }
+
+    /// The secret that was kept first.
+    pub fn first(&self) -> DeviceSecret {
+        self.secrets.lock().unwrap()[0].1.clone()
+    }
 }
 
 impl Keeper for TestKeeper {
