@@ -272,7 +272,7 @@ fn codes_that_are_damaged_old_or_none_are_told_apart() {
         role: LinkRole::CloudPeer,
         endpoint: Keys::of(&keys(1)).2,
         addresses: vec!["peer.example.org:4433".into(), "[::1]:4433".into()],
-        secret: [5; 16],
+        secret: [5; 16].into(),
         expires: 1_000,
     };
     let code = ticket.to_string();

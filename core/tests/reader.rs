@@ -145,7 +145,7 @@ fn an_entry_written_by_the_independent_reader_is_accepted() {
     let ((), changes) = written.edit::<(), rhizome::DocumentError>(set).unwrap();
     let time = Time::from_millis(NOW);
     let mut given = json!({
-        "device_secret": x(secret.expose()), "stream": x(stream.0), "epoch_key": x(part.streams[0].3.0), "owner": x(identity.0),
+        "device_secret": x(secret.expose()), "stream": x(stream.0), "epoch_key": x(*part.streams[0].3), "owner": x(identity.0),
         "author_identity": x(identity.0), "nonce": x(nonce), "time": time.0, "identity_head": x(state.head().unwrap().0),
         "events": [
             {"kind": "app", "type": "greeting", "payload": x("hello")},

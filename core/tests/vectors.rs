@@ -435,7 +435,7 @@ fn make_identity() -> Made {
     let (epoch_key, older): ([u8; 32], [u8; 32]) = (bytes(random), bytes(random));
     let mut part = SealedPart::default();
     let mut new_epoch = journal.clone();
-    new_epoch.3.0 = epoch_key;
+    new_epoch.3 = epoch_key.into();
     new_epoch.2 = EpochId(hash("epoch id", &[&journal.0.0, &epoch_key]).0);
     let mut lie = new_epoch.clone();
     lie.2 = EpochId(bytes(random));
@@ -466,7 +466,7 @@ fn make_identity() -> Made {
     let old_key: [u8; 32] = bytes(random);
     let mut old_epoch = new_epoch.clone();
     (old_epoch.0, old_epoch.1) = (old_stream, "from before".to_owned());
-    (old_epoch.2, old_epoch.3.0) = (EpochId(hash("epoch id", &[&old_stream.0, &old_key]).0), old_key);
+    (old_epoch.2, old_epoch.3) = (EpochId(hash("epoch id", &[&old_stream.0, &old_key]).0), old_key.into());
     old_part.streams = vec![old_epoch];
     let aad = encode(&(1u8, binding, nonce));
     let sealed = SealKey::derive("sealed part", &older).seal(random, &aad, &encode(&old_part));
@@ -496,7 +496,7 @@ fn make_identity() -> Made {
             continue;
         };
         for (stream, label, epoch, key) in part.streams.iter().filter(|one| one.2 != lie.2) {
-            found.push(json!({"stream": x(stream.0), "label": label, "epoch": x(epoch.0), "key": x(key.0)}));
+            found.push(json!({"stream": x(stream.0), "label": label, "epoch": x(epoch.0), "key": x(**key)}));
         }
         let named = match operation.body() {
             Body::Genesis { device, .. } | Body::AddDevice { device, .. } => Some(device.0),
@@ -1317,7 +1317,7 @@ fn ticket() {
     let good: Vec<_> = cases
         .into_iter()
         .map(|(role, addresses, expires)| {
-            let ticket = Ticket { role, endpoint, addresses, secret, expires };
+            let ticket = Ticket { role, endpoint, addresses, secret: secret.into(), expires };
             json!({
                 "ticket": ticket.to_string(), "role": role.byte(), "endpoint": x(endpoint.0), "addresses": ticket.addresses,
                 "secret": x(secret), "expiry": expires,
@@ -1356,7 +1356,7 @@ fn ticket() {
         let read = Ticket::parse(text(&one["ticket"])).unwrap();
         assert_eq!(read.to_string(), text(&one["ticket"]));
         assert_eq!(
-            (x(read.secret), read.expires),
+            (x(*read.secret), read.expires),
             (text(&one["secret"]).to_owned(), one["expiry"].as_u64().unwrap())
         );
         assert_eq!(

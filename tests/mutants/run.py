@@ -66,7 +66,7 @@ MUTATIONS = {
     ),
     "views not sealed": (
         "core/src/store/views.rs",
-        "    let conn = open_sealed(path, key).map_err(|error| of(&error))?;",
+        "    let conn = wiping(|| open_sealed(path, key)).map_err(|error| of(&error))?;",
         "    let _ = (key, open_sealed);\n    let conn = Connection::open(path).map_err(|error| of(&error))?;",
         CLOUD + ["--test", "scenarios", "a_canary_is_in_no_file"],
     ),

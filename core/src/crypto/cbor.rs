@@ -7,6 +7,10 @@ use serde::{
     de::{DeserializeOwned, SeqAccess, Visitor},
 };
 
+use zeroize::Zeroizing;
+
+use super::secret::{Wiped, wiping};
+
 /// The bytes are not what the format says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CborError {
@@ -57,6 +61,13 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Bounded<T, N
 /// Encodes `value` as DAG-CBOR.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     serde_ipld_dagcbor::to_vec(value).expect("our own types have text keys and finite numbers, and a Vec does not fail")
+}
+
+/// As [`encode`], for what must leave no copy in memory.
+pub(crate) fn encode_secret<T: Serialize>(value: &T) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Wiped::default();
+    wiping(|| serde_ipld_dagcbor::to_writer(&mut bytes, value)).expect("as for `encode`, and memory does not fail");
+    bytes.into_inner()
 }
 
 /// Decodes DAG-CBOR; bytes that follow the value are an error. What is read this way is only ever acted upon, never

@@ -1,8 +1,6 @@
 //! The device secret, and the platform's store that keeps it (Keychain, Android Keystore, a file on a laptop).
 
-use zeroize::Zeroizing;
-
-use super::{AgreementKey, Random, SigningKey, derive_key, hash, ids::bytes_id};
+use super::{AgreementKey, Random, Secret, SigningKey, derive_key, hash_of_secret, ids::bytes_id};
 
 bytes_id!(
     /// The random name under which a keeper holds a device secret.
@@ -12,7 +10,7 @@ bytes_id!(
 
 /// 32 bytes from which every other key of a device derives. Wiped when dropped.
 #[derive(Clone)]
-pub struct DeviceSecret(Zeroizing<[u8; 32]>);
+pub struct DeviceSecret(Secret);
 
 /// What a keeper answers when asked for a secret.
 #[derive(Debug)]
@@ -44,20 +42,25 @@ pub struct DeviceKeys {
     /// Opens what is wrapped for this device.
     pub agreement: AgreementKey,
     /// The seed of the iroh endpoint's key.
-    pub endpoint: Zeroizing<[u8; 32]>,
+    pub endpoint: Secret,
     /// Seals the pages of `views.db`.
-    pub views: Zeroizing<[u8; 32]>,
+    pub views: Secret,
 }
 
 impl DeviceSecret {
-    /// A secret from its bytes.
+    /// A secret from its bytes. The caller's copy of them stays behind; a keeper uses [`DeviceSecret::from_slice`].
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(bytes.into())
+    }
+
+    /// A secret from its 32 bytes, which the caller wipes; `None` if there are more or fewer.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        Secret::from_slice(bytes).map(Self)
     }
 
     /// A new secret.
     pub fn make(random: &mut dyn Random) -> Self {
-        Self(Zeroizing::new(random.bytes()))
+        Self(Secret::make(random))
     }
 
     /// The bytes, for a keeper to store.
@@ -77,7 +80,7 @@ impl DeviceSecret {
 
     /// A value that tells whether a database was made with this secret, and nothing else about it.
     pub fn check_value(&self) -> [u8; 32] {
-        hash("secret check", &[&*self.0]).0
+        hash_of_secret("secret check", &[&*self.0]).0
     }
 }
 

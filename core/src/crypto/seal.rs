@@ -6,7 +6,7 @@ use chacha20poly1305::{
 };
 use zeroize::Zeroizing;
 
-use super::{CryptoError, Random, derive_key};
+use super::{CryptoError, Random, Secret, derive_key, wiping};
 
 /// Bytes of nonce at the start of a box.
 pub const NONCE_LEN: usize = 24;
@@ -15,7 +15,7 @@ pub const TAG_LEN: usize = 16;
 
 /// A key that seals and opens boxes. Wiped when dropped.
 #[derive(Clone)]
-pub struct SealKey(Zeroizing<[u8; 32]>);
+pub struct SealKey(Secret);
 
 impl SealKey {
     /// The sealing key that `secret` gives for `purpose`.
@@ -26,9 +26,7 @@ impl SealKey {
     /// Seals `plain`, bound to `aad`. 192-bit nonces are drawn at random: no count to keep, none to lose in a restore.
     pub fn seal(&self, random: &mut dyn Random, aad: &[u8], plain: &[u8]) -> Vec<u8> {
         let nonce: [u8; NONCE_LEN] = random.bytes();
-        let sealed = self
-            .cipher()
-            .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad })
+        let sealed = wiping(|| self.cipher().encrypt(&XNonce::from(nonce), Payload { msg: plain, aad }))
             .expect("a message in memory is shorter than the cipher's 256 GiB");
         [&nonce[..], &sealed].concat()
     }
@@ -36,8 +34,7 @@ impl SealKey {
     /// Opens a box made by [`SealKey::seal`] with the same `aad`.
     pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
         let (nonce, body) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(CryptoError::BadBox)?;
-        self.cipher()
-            .decrypt(&XNonce::from(*nonce), Payload { msg: body, aad })
+        wiping(|| self.cipher().decrypt(&XNonce::from(*nonce), Payload { msg: body, aad }))
             .map(Zeroizing::new)
             .map_err(|_| CryptoError::BadBox)
     }

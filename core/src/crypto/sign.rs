@@ -1,8 +1,10 @@
 //! Ed25519 (RFC 8032) with a written purpose before every message, verified strictly.
 
+use std::sync::Arc;
+
 use ed25519_dalek::Signer;
 
-use super::{CryptoError, ids::bytes_id};
+use super::{CryptoError, ids::bytes_id, wiping};
 
 bytes_id!(
     /// The public half of a signing key: who a device is.
@@ -15,9 +17,9 @@ bytes_id!(
     64
 );
 
-/// The secret half. Wiped when dropped.
+/// The secret half. Clones share it; wiped when the last is dropped.
 #[derive(Clone)]
-pub struct SigningKey(ed25519_dalek::SigningKey);
+pub struct SigningKey(Arc<ed25519_dalek::SigningKey>);
 
 fn message(purpose: &str, message: &[u8]) -> Vec<u8> {
     [b"rhizome/1 sign ", purpose.as_bytes(), &[0], message].concat()
@@ -26,7 +28,7 @@ fn message(purpose: &str, message: &[u8]) -> Vec<u8> {
 impl SigningKey {
     /// The key whose RFC 8032 seed is `seed`.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+        Self(wiping(|| Arc::new(ed25519_dalek::SigningKey::from_bytes(seed))))
     }
 
     /// The public half.
@@ -36,7 +38,8 @@ impl SigningKey {
 
     /// Signs `bytes` for one purpose.
     pub fn sign(&self, purpose: &str, bytes: &[u8]) -> Signature {
-        Signature(self.0.sign(&message(purpose, bytes)).to_bytes())
+        let message = message(purpose, bytes);
+        Signature(wiping(|| self.0.sign(&message)).to_bytes())
     }
 }
 

@@ -7,7 +7,7 @@ use hpke::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{CryptoError, Random, ids::bytes_id, random::AsRng};
+use super::{CryptoError, Random, Secret, ids::bytes_id, random::AsRng, wiping};
 
 bytes_id!(
     /// The public half of a key-agreement key (X25519).
@@ -17,7 +17,7 @@ bytes_id!(
 
 /// The secret half (X25519). Wiped when dropped.
 #[derive(Clone)]
-pub struct AgreementKey(Zeroizing<[u8; 32]>);
+pub struct AgreementKey(Secret);
 
 /// Bytes wrapped for one recipient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,13 +33,13 @@ pub struct Wrap(
 
 impl AgreementKey {
     /// The key whose scalar is `scalar` (clamped as RFC 7748 says).
-    pub fn from_scalar(scalar: Zeroizing<[u8; 32]>) -> Self {
-        Self(scalar)
+    pub fn from_scalar(scalar: impl Into<Secret>) -> Self {
+        Self(scalar.into())
     }
 
     /// The public half.
     pub fn public(&self) -> AgreementPublic {
-        let public = Kem::sk_to_pk(&self.hpke());
+        let public = wiping(|| Kem::sk_to_pk(&self.hpke()));
         AgreementPublic(public.to_bytes().into())
     }
 
@@ -50,9 +50,17 @@ impl AgreementKey {
             return Err(CryptoError::BadWrap);
         }
         let enc = <Kem as hpke::Kem>::EncappedKey::from_bytes(&wrap.1.0).map_err(|_| CryptoError::BadWrap)?;
-        single_shot_open::<ChaCha20Poly1305, HkdfSha256, Kem>(&OpModeR::Base, &self.hpke(), &enc, info, &wrap.2, &[])
-            .map(Zeroizing::new)
-            .map_err(|_| CryptoError::BadWrap)
+        let open = || {
+            single_shot_open::<ChaCha20Poly1305, HkdfSha256, Kem>(
+                &OpModeR::Base,
+                &self.hpke(),
+                &enc,
+                info,
+                &wrap.2,
+                &[],
+            )
+        };
+        wiping(open).map(Zeroizing::new).map_err(|_| CryptoError::BadWrap)
     }
 
     fn hpke(&self) -> <Kem as hpke::Kem>::PrivateKey {
@@ -64,15 +72,17 @@ impl AgreementPublic {
     /// Wraps `plain` for the holder of this key, bound to `info`. A key that would give an all-zero shared secret is refused.
     pub fn wrap(&self, random: &mut dyn Random, info: &[u8], plain: &[u8]) -> Result<Wrap, CryptoError> {
         let recipient = <Kem as hpke::Kem>::PublicKey::from_bytes(&self.0).map_err(|_| CryptoError::BadWrap)?;
-        let (enc, sealed) = single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, Kem>(
-            &OpModeS::Base,
-            &recipient,
-            info,
-            plain,
-            &[],
-            &mut AsRng(random),
-        )
-        .map_err(|_| CryptoError::BadWrap)?;
+        let seal = || {
+            single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, Kem>(
+                &OpModeS::Base,
+                &recipient,
+                info,
+                plain,
+                &[],
+                &mut AsRng(random),
+            )
+        };
+        let (enc, sealed) = wiping(seal).map_err(|_| CryptoError::BadWrap)?;
         Ok(Wrap(*self, AgreementPublic(enc.to_bytes().into()), sealed))
     }
 }

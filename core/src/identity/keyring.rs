@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use zeroize::Zeroizing;
-
 use super::{
     Body, EpochId, Operation, State, StreamId,
     operation::{epoch_id, identity_key_id, wrap_info},
 };
-use crate::crypto::{AgreementKey, Hash, PublicKey, SealKey};
+use crate::crypto::{AgreementKey, Hash, PublicKey, SealKey, Secret};
 
 /// A stream and its epochs.
 #[derive(Debug, Clone)]
@@ -22,7 +20,7 @@ pub struct Stream {
 /// All the keys one device can reach.
 #[derive(Default, Clone)]
 pub struct KeyRing {
-    identity_keys: BTreeMap<Hash, Zeroizing<[u8; 32]>>,
+    identity_keys: BTreeMap<Hash, Secret>,
     epochs: BTreeMap<EpochId, SealKey>,
     streams: BTreeMap<StreamId, Stream>,
     names: BTreeMap<PublicKey, String>,
@@ -81,7 +79,7 @@ impl KeyRing {
                     continue;
                 };
                 for (id, key) in &part.previous {
-                    ring.keep_identity_key(id, Some(&key.0));
+                    ring.keep_identity_key(id, Some(&key[..]));
                 }
                 parts.insert(place, part);
             }
@@ -96,7 +94,7 @@ impl KeyRing {
     }
 
     fn keep_identity_key(&mut self, id: &Hash, key: Option<&[u8]>) {
-        match key.and_then(|key| <[u8; 32]>::try_from(key).ok()).map(Zeroizing::new) {
+        match key.and_then(Secret::from_slice) {
             Some(key) if identity_key_id(&key) == *id => {
                 self.identity_keys.insert(*id, key);
             }
@@ -116,11 +114,11 @@ impl KeyRing {
             }
         }
         for (stream, label, epoch, key) in part.streams {
-            if epoch_id(&stream, &key.0) != epoch {
+            if epoch_id(&stream, &key) != epoch {
                 self.alarms += 1;
                 continue;
             }
-            self.epochs.insert(epoch, SealKey::derive("section", &key.0));
+            self.epochs.insert(epoch, SealKey::derive("section", &key));
             let entry = self.streams.entry(stream).or_insert(Stream { label, current: epoch });
             entry.current = epoch;
         }
@@ -150,7 +148,7 @@ impl KeyRing {
     }
 
     /// The identity key by its id, if this device can reach it.
-    pub fn identity_key(&self, id: &Hash) -> Option<&Zeroizing<[u8; 32]>> {
+    pub fn identity_key(&self, id: &Hash) -> Option<&Secret> {
         self.identity_keys.get(id)
     }
 

@@ -4,7 +4,9 @@ use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Serialize};
 
 use super::Keys;
-use crate::crypto::{Hash, PublicKey, decode_canonical, encode, hash, keyed_proof};
+use crate::crypto::{
+    Hash, PublicKey, Secret, Zeroizing, decode, encode_secret, hash, hash_of_secret, keyed_proof, wiping,
+};
 
 /// What the side that speaks is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +56,7 @@ pub struct Ticket {
     /// Where it is: `host:port` or a relay's URL.
     pub addresses: Vec<String>,
     /// Good for one link.
-    pub secret: [u8; 16],
+    pub secret: Secret<16>,
     /// Seconds since 1970.
     pub expires: u64,
 }
@@ -83,30 +85,30 @@ pub enum TicketError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireTicket(
-    u8,
-    u8,
-    PublicKey,
-    Vec<String>,
-    #[serde(with = "serde_bytes")] [u8; 16],
-    u64,
-);
+struct WireTicket(u8, u8, PublicKey, Vec<String>, Secret<16>, u64);
 
 impl Ticket {
     /// Reads a code as typed or scanned; white space around it and letter case do not matter.
     pub fn parse(text: &str) -> Result<Self, TicketError> {
-        let code = text.trim().to_ascii_lowercase();
-        let code = code
-            .strip_prefix("rhizome:")
-            .ok_or(TicketError::NotATicket)?
-            .to_ascii_uppercase();
+        wiping(|| Self::read(text))
+    }
+
+    fn read(text: &str) -> Result<Self, TicketError> {
+        let code = Zeroizing::new(text.trim().to_ascii_lowercase());
+        let code = code.strip_prefix("rhizome:").ok_or(TicketError::NotATicket)?;
+        let code = Zeroizing::new(code.to_ascii_uppercase());
         let bytes = BASE32_NOPAD.decode(code.as_bytes()).map_err(|_| TicketError::Damaged)?;
+        let bytes = Zeroizing::new(bytes);
         let (core, check) = bytes.split_last_chunk::<4>().ok_or(TicketError::Damaged)?;
         if hash("ticket", &[core]).0[..4] != check[..] {
             return Err(TicketError::Damaged);
         }
-        let WireTicket(version, role, endpoint, addresses, secret, expires) =
-            decode_canonical(core).map_err(|_| TicketError::NewerVersion)?;
+        let ticket: WireTicket = decode(core).map_err(|_| TicketError::NewerVersion)?;
+        // One spelling only, as `decode_canonical` has it.
+        if **encode_secret(&ticket) != *core {
+            return Err(TicketError::NewerVersion);
+        }
+        let WireTicket(version, role, endpoint, addresses, secret, expires) = ticket;
         let role = LinkRole::from_byte(role)
             .filter(|_| version == 1)
             .ok_or(TicketError::NewerVersion)?;
@@ -133,19 +135,20 @@ impl Ticket {
 impl std::fmt::Display for Ticket {
     /// The code itself. It carries the secret: show it to the one who is to scan it, write it into no log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let core = encode(&WireTicket(
+        let core = encode_secret(&WireTicket(
             1,
             self.role.byte(),
             self.endpoint,
             self.addresses.clone(),
-            self.secret,
+            self.secret.clone(),
             self.expires,
         ));
         let check = hash("ticket", &[&core]);
-        let code = BASE32_NOPAD
-            .encode(&[&core[..], &check.0[..4]].concat())
-            .to_ascii_lowercase();
-        write!(f, "rhizome:{code}")
+        let bytes = Zeroizing::new([&core[..], &check.0[..4]].concat());
+        let mut code = Zeroizing::new(BASE32_NOPAD.encode(&bytes));
+        code.make_ascii_lowercase();
+        // In one piece: a text that grows leaves pieces behind.
+        f.write_str(&Zeroizing::new(["rhizome:", &code].concat()))
     }
 }
 
@@ -196,7 +199,7 @@ pub fn short_number(
     shower: (&[u8; 32], &Keys),
 ) -> String {
     let keys = |keys: &Keys| [keys.0.0, keys.1.0, keys.2.0].concat();
-    let digest = hash(
+    let digest = hash_of_secret(
         "short number",
         &[
             secret,

@@ -1,14 +1,12 @@
 //! Operations: what devices propose about their identity (docs/formats.md, section 3).
 
-use ipld_core::ipld::Ipld;
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
-
 use super::{EpochId, IdentityError, IdentityId, RecoverySecret, StreamId};
 use crate::crypto::{
-    AgreementPublic, DeviceKeys, Hash, PublicKey, Random, SealKey, Signature, SigningKey, Wrap, bytes_id, decode,
-    decode_canonical, encode, hash,
+    AgreementPublic, DeviceKeys, Hash, PublicKey, Random, SealKey, Secret, Signature, SigningKey, Wrap, bytes_id,
+    decode, decode_canonical, encode, encode_secret, hash, hash_of_secret, wiping,
 };
+use ipld_core::ipld::Ipld;
+use serde::{Deserialize, Serialize};
 
 /// The most bytes an operation may have, with its parts.
 pub const MAX_OPERATION: usize = 65_536;
@@ -115,19 +113,9 @@ pub struct SealedPart {
     /// The name of the device or peer that the operation adds.
     pub name: Option<String>,
     /// Epochs that begin here: stream, label, epoch, key.
-    pub streams: Vec<(StreamId, String, EpochId, SecretBytes)>,
+    pub streams: Vec<(StreamId, String, EpochId, Secret)>,
     /// Identity keys from before the current one.
-    pub previous: Vec<(Hash, SecretBytes)>,
-}
-
-/// 32 secret bytes inside a sealed part. Wiped when dropped.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
-pub struct SecretBytes(#[serde(with = "serde_bytes")] pub [u8; 32]);
-
-impl std::fmt::Debug for SecretBytes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SecretBytes(..)")
-    }
+    pub previous: Vec<(Hash, Secret)>,
 }
 
 impl std::fmt::Debug for SealedPart {
@@ -302,7 +290,7 @@ impl Operation {
         let WireSealed(_, sealed) = decode(self.sealed.as_deref()?).ok()?;
         let key = SealKey::derive("sealed part", identity_key);
         let plain = key.open(&sealed_aad(binding, &self.core.nonce), &sealed).ok()?;
-        decode(&plain).ok()
+        wiping(|| decode(&plain)).ok()
     }
 }
 
@@ -333,12 +321,12 @@ pub(super) fn wrap_info(binding: &Hash, key: &Hash, recipient: &AgreementPublic)
 
 /// The id of an identity key.
 pub(super) fn identity_key_id(key: &[u8; 32]) -> Hash {
-    hash("identity key id", &[key])
+    hash_of_secret("identity key id", &[key])
 }
 
 /// The id of an epoch whose stream and key are these.
 pub(super) fn epoch_id(stream: &StreamId, key: &[u8; 32]) -> EpochId {
-    EpochId(hash("epoch id", &[&stream.0, key]).0)
+    EpochId(hash_of_secret("epoch id", &[&stream.0, key]).0)
 }
 
 fn consent_bytes(identity: &IdentityId, keys: &Keys, peer: bool) -> Vec<u8> {
@@ -418,7 +406,7 @@ fn seal_part(
     identity_key: &[u8; 32],
     part: &SealedPart,
 ) -> Vec<u8> {
-    let plain = Zeroizing::new(encode(part));
+    let plain = encode_secret(part);
     let sealed = SealKey::derive("sealed part", identity_key).seal(random, &sealed_aad(binding, nonce), &plain);
     encode(&WireSealed(identity_key_id(identity_key), sealed))
 }
@@ -429,10 +417,10 @@ fn propose(random: &mut dyn Random, by: &Proposer<'_>, body: Body, part: Option<
     sign(by.signing, Some(by.identity), nonce, by.seen, body, sealed)
 }
 
-fn new_stream(random: &mut dyn Random, label: &str) -> (StreamId, String, EpochId, SecretBytes) {
+fn new_stream(random: &mut dyn Random, label: &str) -> (StreamId, String, EpochId, Secret) {
     let stream = StreamId(random.bytes());
-    let key = SecretBytes(random.bytes());
-    (stream, label.to_owned(), epoch_id(&stream, &key.0), key)
+    let key = Secret::make(random);
+    (stream, label.to_owned(), epoch_id(&stream, &key), key)
 }
 
 /// Begins an identity: its first device named `name`, its first streams by label.
@@ -445,7 +433,7 @@ pub fn genesis(
 ) -> Operation {
     let nonce = OpNonce(random.bytes());
     let binding = binding(&keys.signing.public(), &nonce);
-    let identity_key = Zeroizing::new(random.bytes::<32>());
+    let identity_key = Secret::make(random);
     let id = identity_key_id(&identity_key);
     let recovery = recovery.public();
     let wraps = [keys.agreement.public(), recovery.1]

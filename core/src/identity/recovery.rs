@@ -4,29 +4,44 @@ use bip39::{Language, Mnemonic};
 use zeroize::Zeroizing;
 
 use super::RecoveryKeys;
-use crate::crypto::{AgreementKey, Random, SigningKey, derive_key};
+use crate::crypto::{AgreementKey, Random, Secret, SigningKey, derive_key, wiping};
+
+/// 24 words of at most eight letters, and the spaces between them.
+const LONGEST: usize = 24 * 8 + 23;
 
 /// The 32 bytes behind the words. Wiped when dropped.
 #[derive(Clone)]
-pub struct RecoverySecret(Zeroizing<[u8; 32]>);
+pub struct RecoverySecret(Secret);
 
 impl RecoverySecret {
     /// New words.
     pub fn make(random: &mut dyn Random) -> Self {
-        Self(Zeroizing::new(random.bytes()))
+        Self(Secret::make(random))
     }
 
     /// The secret that 24 English words spell; `None` if a word or the checksum is wrong.
     pub fn from_words(words: &str) -> Option<Self> {
-        let mnemonic = Mnemonic::parse_in_normalized(Language::English, words).ok()?;
-        let entropy = Zeroizing::new(mnemonic.to_entropy());
-        Some(Self(Zeroizing::new(entropy.as_slice().try_into().ok()?)))
+        wiping(|| {
+            let mnemonic = Mnemonic::parse_in_normalized(Language::English, words).ok()?;
+            let entropy = Zeroizing::new(mnemonic.to_entropy());
+            Secret::from_slice(&entropy).map(Self)
+        })
     }
 
     /// The 24 words: show them once, keep them nowhere.
     pub fn words(&self) -> Zeroizing<String> {
-        let mnemonic = Mnemonic::from_entropy(&*self.0).expect("32 bytes are a BIP-39 entropy");
-        Zeroizing::new(mnemonic.to_string())
+        wiping(|| {
+            let mnemonic = Mnemonic::from_entropy(&*self.0).expect("32 bytes are a BIP-39 entropy");
+            // Long enough from the start: a text that grows leaves pieces behind.
+            let mut words = Zeroizing::new(String::with_capacity(LONGEST));
+            for word in mnemonic.words() {
+                if !words.is_empty() {
+                    words.push(' ');
+                }
+                words.push_str(word);
+            }
+            words
+        })
     }
 
     /// The public halves.

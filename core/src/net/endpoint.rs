@@ -1,14 +1,22 @@
 //! The iroh endpoint, configured to talk to nobody but whom it is told to.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Wake},
+    thread::Thread,
+    time::Duration,
+};
 
 use iroh::{
     Endpoint, EndpointAddr, EndpointId, RelayMap, RelayMode, RelayUrl, SecretKey, TransportAddr,
-    endpoint::{BindOpts, Connection, QuicTransportConfig, presets},
+    endpoint::{BindOpts, Builder, Connection, QuicTransportConfig, presets},
 };
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{ALPN, NetError, Observer};
-use crate::crypto::PublicKey;
+use crate::crypto::{PublicKey, Secret};
 
 /// How long looking up one name may take.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(3);
@@ -67,7 +75,6 @@ impl Net {
             .build();
         // `Minimal` publishes nothing anywhere: an endpoint is found by a ticket or by the identity log alone.
         let mut builder = Endpoint::builder(presets::Minimal)
-            .secret_key(SecretKey::from_bytes(seed))
             .alpns(vec![ALPN.to_vec()])
             .relay_mode(relay)
             .transport_config(transport);
@@ -86,10 +93,7 @@ impl Net {
                     .map_err(|error| NetError::Bind(error.to_string()))?;
             }
         }
-        let endpoint = builder
-            .bind()
-            .await
-            .map_err(|error| NetError::Bind(error.to_string()))?;
+        let endpoint = bind(builder, seed.into()).await?;
         Ok(Self { endpoint, options })
     }
 
@@ -173,6 +177,49 @@ impl Net {
 /// The key that the other end of a connection proved to hold.
 pub fn remote_key(connection: &Connection) -> PublicKey {
     PublicKey(*connection.remote_id().as_bytes())
+}
+
+/// Binds an endpoint on a thread of its own. On the way into the endpoint the key is moved from state to state and from frame to frame, and
+/// each move leaves a copy: all of them stand on this thread's stack, which goes with the thread.
+async fn bind(builder: Builder, seed: Secret) -> Result<Endpoint, NetError> {
+    let (answer, bound) = oneshot::channel();
+    let runtime = Handle::current();
+    let binding = move || {
+        let _entered = runtime.enter();
+        let bound = wait_for(async move {
+            let builder = builder.secret_key(SecretKey::from_bytes(&seed));
+            builder.bind().await.map_err(|error| NetError::Bind(error.to_string()))
+        });
+        // Whoever asked may have stopped waiting: then nobody else closes it.
+        if let Err(Ok(endpoint)) = answer.send(bound) {
+            wait_for(endpoint.close());
+        }
+    };
+    std::thread::Builder::new()
+        .name("rhizome-bind".to_owned())
+        .spawn(binding)
+        .map_err(|error| NetError::Bind(error.to_string()))?;
+    bound
+        .await
+        .unwrap_or_else(|_| Err(NetError::Bind("its thread ended".to_owned())))
+}
+
+/// Polls `future` where it stands on this thread's stack.
+fn wait_for<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let mut future = pin!(future);
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        std::thread::park();
+    }
 }
 
 fn bad_address(address: &str, why: &str) -> NetError {

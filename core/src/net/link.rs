@@ -8,7 +8,7 @@ use std::{
 
 use super::{Frames, NetError};
 use crate::{
-    crypto::{DeviceKeys, Hash, OsRandom, PublicKey, Random, SigningKey},
+    crypto::{DeviceKeys, Hash, OsRandom, PublicKey, Random, Secret, SigningKey},
     identity::{
         Body, Commit, IdentityError, IdentityId, Keys, LinkProof, LinkRole, Operation, Proposer, Ticket, add_device,
         add_peer, change_orderers, consent, short_number,
@@ -86,7 +86,7 @@ pub struct Invitations {
 }
 
 struct Invitation {
-    secret: [u8; 16],
+    secret: Secret<16>,
     expires: u64,
     used: bool,
 }
@@ -96,14 +96,14 @@ const REMEMBERED: usize = 64;
 
 impl Invitations {
     /// A new secret that is good until `expires` (seconds since 1970).
-    pub fn issue(&self, random: &mut dyn Random, expires: u64) -> [u8; 16] {
-        let secret = random.bytes();
+    pub fn issue(&self, random: &mut dyn Random, expires: u64) -> Secret<16> {
+        let secret = Secret::make(random);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= REMEMBERED {
             open.remove(0);
         }
         open.push(Invitation {
-            secret,
+            secret: secret.clone(),
             expires,
             used: false,
         });
@@ -112,7 +112,7 @@ impl Invitations {
 
     /// The secret that `begin` proves to know, at `now` (seconds since 1970). It is used up by this. The error is the reason to tell the
     /// other side.
-    pub fn claim(&self, begin: &Message, now: u64) -> Result<[u8; 16], &'static str> {
+    pub fn claim(&self, begin: &Message, now: u64) -> Result<Secret<16>, &'static str> {
         let Message::LinkBegin {
             role,
             keys,
@@ -138,7 +138,7 @@ impl Invitations {
         if std::mem::replace(&mut invitation.used, true) {
             return Err("used");
         }
-        Ok(invitation.secret)
+        Ok(invitation.secret.clone())
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     running::{Running, lock},
 };
 use crate::{
-    crypto::{OsRandom, PublicKey},
+    crypto::{OsRandom, PublicKey, Secret},
     error::Error,
     identity::{Keys, LinkRole, Ticket},
     net::{Confirm, Frames, Invitations, LinkError, LinkOutcome, NetError, answer, call, refuse, welcome},
@@ -43,7 +43,7 @@ impl Invite {
 }
 
 struct Pending {
-    secret: [u8; 16],
+    secret: Secret<16>,
     confirm: Confirm,
     done: oneshot::Sender<Result<LinkOutcome, LinkError>>,
 }
@@ -63,7 +63,11 @@ impl Pod {
         let expires = (running.options.clock)() / 1000 + expires_in.as_secs();
         let secret = running.invites.invitations.issue(&mut OsRandom, expires);
         let (done, outcome) = oneshot::channel();
-        lock(&running.invites.pending).push(Pending { secret, confirm, done });
+        lock(&running.invites.pending).push(Pending {
+            secret: secret.clone(),
+            confirm,
+            done,
+        });
         let ticket = Ticket {
             role: LinkRole::Member,
             endpoint: net.id(),

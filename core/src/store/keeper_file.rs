@@ -31,9 +31,9 @@ impl FileKeeper {
 impl Keeper for FileKeeper {
     fn load(&self, id: &SecretId) -> io::Result<Kept> {
         match fs::read(self.dir.join(Self::name(id))).map(Zeroizing::new) {
-            Ok(bytes) => match <[u8; 32]>::try_from(bytes.as_slice()) {
-                Ok(secret) => Ok(Kept::Found(DeviceSecret::from_bytes(secret))),
-                Err(_) => Err(io::Error::new(
+            Ok(bytes) => match DeviceSecret::from_slice(&bytes) {
+                Some(secret) => Ok(Kept::Found(secret)),
+                None => Err(io::Error::new(
                     io::ErrorKind::InvalidData,
                     "the secret's file does not have 32 bytes",
                 )),

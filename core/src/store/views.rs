@@ -15,7 +15,7 @@ use super::{
     database::{bytes, int, uint},
 };
 use crate::{
-    crypto::Zeroizing,
+    crypto::{Secret, Zeroizing, wiping},
     identity::EpochId,
     log::{AuthorId, DocumentId},
 };
@@ -55,7 +55,7 @@ const TABLES: &str = "
 /// What can be rebuilt from the log. One connection: every write is short, and what is read often is in memory above.
 pub struct Views {
     path: Option<PathBuf>,
-    key: Zeroizing<[u8; 32]>,
+    key: Secret,
     conn: Mutex<Option<Connection>>,
 }
 
@@ -84,8 +84,9 @@ pub struct ViewsWrite<'a>(&'a Connection);
 impl Views {
     /// Opens `dir/views.db`, or makes it. A file that is damaged, or of another schema, is dropped and made anew: the log has all
     /// of it. To be called only after the log opened under the same device secret, since a wrong key and a damaged first page look alike.
-    pub fn open(dir: &Path, key: Zeroizing<[u8; 32]>) -> Result<Self, StoreError> {
+    pub fn open(dir: &Path, key: impl Into<Secret>) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
+        let key = key.into();
         let conn = match open(&path, &key) {
             Err(StoreError::Damaged { .. }) => {
                 remove(&path)?;
@@ -106,7 +107,7 @@ impl Views {
         conn.execute_batch(TABLES).map_err(|error| of(&error))?;
         Ok(Self {
             path: None,
-            key: Zeroizing::new([0; 32]),
+            key: [0; 32].into(),
             conn: Mutex::new(Some(conn)),
         })
     }
@@ -116,7 +117,8 @@ impl Views {
     pub fn with<R>(&self, job: impl FnOnce(&ViewsWrite<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
         let mut guard = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
         let conn = guard.as_ref().ok_or(StoreError::Closed)?;
-        let result = transaction(conn, job);
+        // The key and the pages pass over the stack as SQLite opens them.
+        let result = wiping(|| transaction(conn, job));
         if let (Err(StoreError::Damaged { file: FILE, .. }), Some(path)) = (&result, &self.path) {
             tracing::warn!("views.db is damaged: it is dropped and folded again from the log");
             *guard = None;
@@ -178,7 +180,7 @@ fn remove(path: &Path) -> Result<(), StoreError> {
 }
 
 fn open(path: &Path, key: &[u8; 32]) -> Result<Connection, StoreError> {
-    let conn = open_sealed(path, key).map_err(|error| of(&error))?;
+    let conn = wiping(|| open_sealed(path, key)).map_err(|error| of(&error))?;
     let version: i64 = conn
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .map_err(|error| of(&error))?;
@@ -218,7 +220,7 @@ fn open_sealed(path: &Path, key: &[u8; 32]) -> rusqlite::Result<Connection> {
     conn.execute_batch("PRAGMA memory_security = FILL")?;
     // A raw key: it is derived already, and needs no stretching.
     let key = Zeroizing::new(crate::crypto::hex(key));
-    conn.execute_batch(&Zeroizing::new(format!("PRAGMA key = 'raw:{}'", *key)))?;
+    conn.execute_batch(&Zeroizing::new(["PRAGMA key = 'raw:", &key, "'"].concat()))?;
     // Reads the schema: a wrong key, an open file or a damaged first page ends here as NotADatabase.
     let salt: Option<String> = conn.query_row("SELECT sqlite3mc_codec_data('cipher_salt')", [], |row| row.get(0))?;
     if salt.is_none_or(|salt| salt.len() != 32) {
