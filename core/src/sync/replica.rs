@@ -499,15 +499,19 @@ impl Replica {
         theirs: &[Item],
         receipts: Vec<Receipt>,
     ) -> Result<Vec<Receipt>, StoreError> {
-        let lost: Vec<Receipt> = receipts
-            .into_iter()
-            .filter(|receipt| {
-                let held = theirs
-                    .iter()
-                    .any(|item| item.0 == receipt.author && item.2 >= receipt.position.seq);
-                receipt.store != store || !held
-            })
-            .collect();
+        let lost: Vec<Receipt> = self.store.read(|read| {
+            let mut lost = Vec::new();
+            for receipt in receipts {
+                let mut held = false;
+                for item in theirs.iter().filter(|item| item.0 == receipt.author) {
+                    held = held || includes(read, item, receipt.position)?;
+                }
+                if receipt.store != store || !held {
+                    lost.push(receipt);
+                }
+            }
+            Ok(lost)
+        })?;
         // Most sessions find nothing: a wake of the radio is no reason to wait for the disk too.
         if lost.is_empty() && self.store.read(|read| read.peer_store(peer))? == Some(store) {
             return Ok(lost);
@@ -556,6 +560,25 @@ impl std::fmt::Debug for Replica {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Replica({})", self.identity.short())
     }
+}
+
+/// Whether a branch that a peer names may include `position`, as far as can be told here: of a log that forked, one branch says nothing of
+/// another.
+fn includes(read: &Read<'_>, item: &Item, position: Position) -> Result<bool, StoreError> {
+    if item.head() == position || item.2 < position.seq {
+        return Ok(item.head() == position);
+    }
+    let mut known = false;
+    for branch in read.branches(&item.0)? {
+        if read.is_on(&item.0, &branch, item.head())? {
+            if read.is_on(&item.0, &branch, position)? {
+                return Ok(true);
+            }
+            known = true;
+        }
+    }
+    // A head that is not here yet may come after it.
+    Ok(!known)
 }
 
 /// Whether no later commit can give `operation` an effect.

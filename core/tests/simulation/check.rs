@@ -62,8 +62,12 @@ impl World {
 
     pub fn has_alarm(&self, name: u64, kind: AlarmKind, subject: Hash) -> Result<bool, Failure> {
         let store = &self.node(name).running().expect("only of running nodes").store;
-        let alarms = store.read(|read| read.alarms()).map_err(broken("a log that cannot be read"))?;
-        Ok(alarms.iter().any(|alarm| alarm.kind == kind && alarm.subject == subject))
+        let alarms = store
+            .read(|read| read.alarms())
+            .map_err(broken("a log that cannot be read"))?;
+        Ok(alarms
+            .iter()
+            .any(|alarm| alarm.kind == kind && alarm.subject == subject))
     }
 
     /// Between honest nodes a session ends in an error only if one has not heard of the other.
@@ -130,7 +134,11 @@ impl World {
         for (name, of) in before.0 {
             let key = self.key(of);
             let told = self.has_alarm(name, AlarmKind::PeerLoss, Hash(key.0))?;
-            ensure!(told, "unreported loss", "{name} was not told that {of} lost what it had confirmed");
+            ensure!(
+                told,
+                "unreported loss",
+                "{name} was not told that {of} lost what it had confirmed"
+            );
             self.totals.losses += 1;
         }
         let refused = outcomes.iter().any(|outcome| !outcome.refused.is_empty());
@@ -165,7 +173,9 @@ impl World {
 
     /// What a node holds, in short.
     pub fn describe(&self, name: u64) -> String {
-        let Some(known) = self.node(name).known() else { return format!("{name}") };
+        let Some(known) = self.node(name).known() else {
+            return format!("{name}");
+        };
         let pending: Vec<String> = known.pending.iter().map(|op| format!("{op:?}")).collect();
         let entries = self.held[&name].entries.len();
         let (count, orderers) = (known.ordered.count(), known.ordered.orderers());
@@ -178,13 +188,22 @@ impl World {
         let receipts = self.receipts(name, &key)?;
         for (author, position) in &receipts {
             let holds = self.holds(other, author, *position)?;
-            ensure!(holds, "false receipt", "{name} met {other} and still believes that it holds {position:?}");
+            ensure!(
+                holds,
+                "false receipt",
+                "{name} met {other} and still believes that it holds {position:?}"
+            );
         }
         if complete && !self.node(name).peer {
             for (author, branches) in self.heads(name)? {
                 for branch in branches {
                     let known = receipts.contains(&(author, branch.head));
-                    ensure!(known, "missing receipt", "{name} does not know that {other} holds {:?}", branch.head);
+                    ensure!(
+                        known,
+                        "missing receipt",
+                        "{name} does not know that {other} holds {:?}",
+                        branch.head
+                    );
                 }
             }
         }
@@ -236,19 +255,31 @@ impl World {
         // Views that turn out to be damaged are dropped while they are read: then they are folded again.
         for _ in 0..4 {
             node.fold()?;
-            let documents = node.running().and_then(|running| running.documents.as_ref()).expect("a device");
+            let documents = node
+                .running()
+                .and_then(|running| running.documents.as_ref())
+                .expect("a device");
             let whole = LABELS.iter().all(|label| documents.ids(label).is_ok());
             if whole && documents.behind().map_err(broken("views that cannot be read"))? == 0 {
                 break;
             }
         }
         let ring = node.ring();
-        let documents = node.running().and_then(|running| running.documents.clone()).expect("a device");
+        let documents = node
+            .running()
+            .and_then(|running| running.documents.clone())
+            .expect("a device");
         let held = &self.held[&name];
         let behind = documents.behind().map_err(broken("views that cannot be read"))?;
-        ensure!(behind == 0, "behind", "{name} folded, and {behind} entries are not shown");
+        ensure!(
+            behind == 0,
+            "behind",
+            "{name} folded, and {behind} entries are not shown"
+        );
         for label in LABELS {
-            let shown = documents.events(label, &ring).map_err(broken("events that cannot be read"))?;
+            let shown = documents
+                .events(label, &ring)
+                .map_err(broken("events that cannot be read"))?;
             let shown: Vec<Vec<u8>> = shown.into_iter().map(payload).collect();
             ensure!(
                 shown == self.model.events(held, &ring, label),
@@ -258,7 +289,9 @@ impl World {
         }
         let expected = self.model.documents(held, &ring);
         for (document, expected) in &expected {
-            let shown = documents.get(document).map_err(broken("a document that cannot be read"))?;
+            let shown = documents
+                .get(document)
+                .map_err(broken("a document that cannot be read"))?;
             compare(name, document, shown.as_ref(), expected)?;
         }
         for label in LABELS {
@@ -279,7 +312,10 @@ fn payload(event: Event) -> Vec<u8> {
 fn compare(name: u64, document: &DocumentId, shown: Option<&Value>, expected: &Expected) -> Result<(), Failure> {
     let short = document.short();
     let Some(shown) = shown else {
-        return Err(Failure::new("document missing", format!("{name} does not show {short}")));
+        return Err(Failure::new(
+            "document missing",
+            format!("{name} does not show {short}"),
+        ));
     };
     let json = shown.to_json();
     ensure!(
@@ -323,21 +359,39 @@ fn compare_lists(
     let mut listed = Vec::new();
     let mut after = None;
     loop {
-        let page = documents.list(label, "date", after, PAGE).map_err(broken("a list that cannot be read"))?;
+        let page = documents
+            .list(label, "date", after, PAGE)
+            .map_err(broken("a list that cannot be read"))?;
         listed.extend(page.rows.iter().map(|row| (row.millis, row.document)));
         for row in &page.rows {
             let title = expected.get(&row.document).map(|expected| &expected.json["title"]);
-            ensure!(title == row.fields.get("title"), "list differs", "{name} lists another title");
+            ensure!(
+                title == row.fields.get("title"),
+                "list differs",
+                "{name} lists another title"
+            );
         }
         after = page.next;
         if after.is_none() {
             break;
         }
     }
-    ensure!(listed == wanted, "list differs", "{name} lists {listed:?} in {label}, not {wanted:?}");
+    ensure!(
+        listed == wanted,
+        "list differs",
+        "{name} lists {listed:?} in {label}, not {wanted:?}"
+    );
     let ids = documents.ids(label).map_err(broken("a list that cannot be read"))?;
-    ensure!(ids.iter().eq(here().map(|(id, _)| id)), "list differs", "{name} has other documents in {label}");
+    ensure!(
+        ids.iter().eq(here().map(|(id, _)| id)),
+        "list differs",
+        "{name} has other documents in {label}"
+    );
     let count = documents.count(label).map_err(broken("a list that cannot be read"))?;
-    ensure!(count == ids.len() as u64, "list differs", "{name} counts {count} documents in {label}");
+    ensure!(
+        count == ids.len() as u64,
+        "list differs",
+        "{name} counts {count} documents in {label}"
+    );
     Ok(())
 }

@@ -86,7 +86,10 @@ fn run(schedule: &Schedule, fault: Option<Fault>) -> Result<Totals, Failure> {
     };
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(whole)).unwrap_or_else(|_| {
         let place = PANICKED.take().unwrap_or_default();
-        Err(Failure::new(format!("panic {}", place.lines().next().unwrap_or_default()), place))
+        Err(Failure::new(
+            format!("panic {}", place.lines().next().unwrap_or_default()),
+            place,
+        ))
     })
 }
 
@@ -129,7 +132,10 @@ fn report(schedule: &Schedule, failure: &Failure) -> String {
         Ok(()) => file.display().to_string(),
         Err(error) => format!("nowhere: {error}"),
     };
-    format!("replay with RHIZOME_SIM_SEED={}; kept in {place}\n{text}", schedule.seed)
+    format!(
+        "replay with RHIZOME_SIM_SEED={}; kept in {place}\n{text}",
+        schedule.seed
+    )
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -141,7 +147,10 @@ fn number(name: &str) -> Option<u64> {
 fn devices_agree_and_lose_nothing_whatever_happens_to_them() {
     if let Ok(file) = std::env::var("RHIZOME_SIM_FILE") {
         let schedule: Schedule = fs::read_to_string(file).unwrap().parse().unwrap();
-        println!("{}", in_thread(|| run(&schedule, None)).unwrap_or_else(|failure| panic!("{failure}")));
+        println!(
+            "{}",
+            in_thread(|| run(&schedule, None)).unwrap_or_else(|failure| panic!("{failure}"))
+        );
         return;
     }
     let one = number("RHIZOME_SIM_SEED");
@@ -197,10 +206,16 @@ fn devices_agree_and_lose_nothing_whatever_happens_to_them() {
 /// What once failed: see the first line of each.
 #[test]
 fn every_kept_schedule_passes() {
-    let mut files: Vec<PathBuf> = fs::read_dir(kept()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(kept())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     let mut totals = Totals::default();
-    for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "txt")) {
+    for file in files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|end| end == "txt"))
+    {
         let schedule: Schedule = fs::read_to_string(file).unwrap().parse().unwrap();
         match in_thread(|| run(&schedule, None)) {
             Ok(done) => totals.add(&done),

@@ -110,7 +110,12 @@ fn of_a_long_schedule_only_what_the_failure_needs_stays() {
         for step in steps {
             found = match (found, step) {
                 (0, Step::Save { node: 3, .. }) => 1,
-                (1, Step::Append { node: 3, count: 10.., .. }) => 2,
+                (
+                    1,
+                    Step::Append {
+                        node: 3, count: 10.., ..
+                    },
+                ) => 2,
                 (2, Step::Kill { node: 3, .. }) => return true,
                 _ => found,
             };
@@ -124,7 +129,11 @@ fn of_a_long_schedule_only_what_the_failure_needs_stays() {
         count: 10,
         size: 0,
     };
-    let wanted = [Step::Save { node: 3, slot: 0 }, append, Step::Kill { node: 3, views: 0 }];
+    let wanted = [
+        Step::Save { node: 3, slot: 0 },
+        append,
+        Step::Kill { node: 3, views: 0 },
+    ];
     assert_eq!(short, wanted);
     assert!(tries < 200, "{tries} tries");
 }

@@ -110,7 +110,11 @@ impl Model {
                         return Err(Failure::new("invented", format!("nobody wrote {at:?} of {author:?}")));
                     };
                     let place = (entry.author, entry.position);
-                    ensure!(place == (*author, at), "moved", "{at:?} of {author:?} was written at {place:?}");
+                    ensure!(
+                        place == (*author, at),
+                        "moved",
+                        "{at:?} of {author:?} was written at {place:?}"
+                    );
                     held.entries.insert(at.hash);
                     had.insert(at.hash);
                     at = Position {
@@ -152,7 +156,10 @@ impl Model {
     pub fn events(&self, held: &Held, ring: &KeyRing, label: &str) -> Vec<Vec<u8>> {
         let mut entries: Vec<_> = self.opened(held, ring).filter(|entry| entry.label == label).collect();
         entries.sort_by_key(|entry| (entry.time, entry.author, entry.position.seq, entry.position.hash));
-        entries.iter().flat_map(|entry| entry.payloads.iter().cloned()).collect()
+        entries
+            .iter()
+            .flat_map(|entry| entry.payloads.iter().cloned())
+            .collect()
     }
 
     /// The documents of which anything is here, as they must be shown.
@@ -201,7 +208,11 @@ fn merge(changes: &[&Changed]) -> Expected {
     let added = applied.iter().filter_map(|change| change.adds.as_ref());
     let made = applied.iter().filter(|change| change.creates).count();
     Expected {
-        collection: changes.iter().map(|change| change.collection).min().expect("at least one change"),
+        collection: changes
+            .iter()
+            .map(|change| change.collection)
+            .min()
+            .expect("at least one change"),
         json: serde_json::to_value(automerge::AutoSerde::from(&document)).expect("a document is JSON"),
         fields: added.filter(|name| !removed.contains(name)).cloned().collect(),
         edits: (made == 1).then(|| applied.iter().filter(|change| change.adds.is_some()).count() as u64),

@@ -184,9 +184,7 @@ impl Node {
             horizon: Clock::horizon(now),
             ..document::Fold::default()
         };
-        let folded = documents
-            .fold_some(&ring, &how)
-            .map_err(broken("a fold that fails"))?;
+        let folded = documents.fold_some(&ring, &how).map_err(broken("a fold that fails"))?;
         running.clock.observe(folded.latest, now);
         if folded.unreadable > 0 {
             return Err(Failure::new("unreadable", "honest devices write nothing unreadable"));
@@ -401,7 +399,10 @@ impl Effect {
     fn of(edit: &EditOf, before: &BTreeMap<String, Value>) -> Self {
         let creates = !before.contains_key("text");
         let shown: BTreeSet<&String> = before.keys().filter(|name| name.starts_with('#')).collect();
-        let removes = shown.first().filter(|_| edit.what == 2 && !creates).map(|name| (*name).clone());
+        let removes = shown
+            .first()
+            .filter(|_| edit.what == 2 && !creates)
+            .map(|name| (*name).clone());
         Self {
             what: edit.what,
             token: edit.token,

@@ -28,7 +28,12 @@ impl World {
                 self.totals.splits += 1;
                 return names.iter().try_for_each(|name| self.look_at_disk(*name));
             }
-            ensure!(round < ROUNDS, "does not converge", "{} states after {round} rounds", digests.len());
+            ensure!(
+                round < ROUNDS,
+                "does not converge",
+                "{} states after {round} rounds",
+                digests.len()
+            );
         }
         self.check_agreement(&names)
     }
@@ -62,7 +67,11 @@ impl World {
                     let subject = Hash(one.ordered.identity().0);
                     let told = self.has_alarm(*a, AlarmKind::Equivocation, subject)?
                         || self.has_alarm(*b, AlarmKind::Equivocation, subject)?;
-                    ensure!(told, "unreported split", "{a} and {b} follow two histories, and neither was told");
+                    ensure!(
+                        told,
+                        "unreported split",
+                        "{a} and {b} follow two histories, and neither was told"
+                    );
                 }
             }
         }
@@ -74,17 +83,34 @@ impl World {
             self.look_at_disk(*name)?;
             let (node, held) = (&self.nodes[name], &self.held[name]);
             let running = node.running().expect("all run");
-            let lost = names.iter().flat_map(|other| &self.held[other].entries).find(|hash| !held.entries.contains(*hash));
+            let lost = names
+                .iter()
+                .flat_map(|other| &self.held[other].entries)
+                .find(|hash| !held.entries.contains(*hash));
             let lost = lost.map(|hash| (hash, self.model.entry(hash)));
             ensure!(lost.is_none(), "lost", "{name} has no {lost:?}");
             let known = running.replica.known();
-            ensure!(known.pending.is_empty(), "never ordered", "{name} has operations that nobody ordered");
+            ensure!(
+                known.pending.is_empty(),
+                "never ordered",
+                "{name} has operations that nobody ordered"
+            );
             let identity = running.replica.identity();
-            let (entries, _) = running.store.read(|read| read.counts(&identity)).map_err(broken("a log that cannot be read"))?;
+            let (entries, _) = running
+                .store
+                .read(|read| read.counts(&identity))
+                .map_err(broken("a log that cannot be read"))?;
             let heads = self.heads(*name)?;
-            let rows = heads.values().flatten().map(|branch| branch.head.seq - branch.base.max(1));
+            let rows = heads
+                .values()
+                .flatten()
+                .map(|branch| branch.head.seq - branch.base.max(1));
             let rows: u64 = rows.sum();
-            ensure!(entries == rows, "counts", "{name} counts {entries} entries and has {rows}");
+            ensure!(
+                entries == rows,
+                "counts",
+                "{name} counts {entries} entries and has {rows}"
+            );
             self.check_alarms(*name)?;
             self.check_all_receipts(*name)?;
         }
@@ -92,8 +118,15 @@ impl World {
             if !self.nodes[name].peer {
                 self.look(*name)?;
                 let documents = self.nodes[name].running().and_then(|running| running.documents.clone());
-                let waiting = documents.expect("a device").waiting().map_err(broken("views that cannot be read"))?;
-                ensure!(waiting == 0, "never opened", "{name} waits for keys of {waiting} entries");
+                let waiting = documents
+                    .expect("a device")
+                    .waiting()
+                    .map_err(broken("views that cannot be read"))?;
+                ensure!(
+                    waiting == 0,
+                    "never opened",
+                    "{name} waits for keys of {waiting} entries"
+                );
             }
         }
         Ok(())
@@ -108,18 +141,28 @@ impl World {
         }
         self.totals.forks += forks.len() as u64;
         let running = self.nodes[&name].running().expect("all run");
-        let alarms = running.store.read(|read| read.alarms()).map_err(broken("a log that cannot be read"))?;
+        let alarms = running
+            .store
+            .read(|read| read.alarms())
+            .map_err(broken("a log that cannot be read"))?;
         for alarm in alarms {
             let fine = match alarm.kind {
                 AlarmKind::PeerLoss => self.rewound.keys().any(|key| key.0 == alarm.subject.0),
                 AlarmKind::Fork => {
-                    let start = running.store.read(|read| read.start(&rhizome::log::AuthorId(alarm.subject.0)));
+                    let start = running
+                        .store
+                        .read(|read| read.start(&rhizome::log::AuthorId(alarm.subject.0)));
                     let start = start.map_err(broken("a log that cannot be read"))?;
                     start.is_some_and(|start| self.rewound.contains_key(&start.device()))
                 }
                 AlarmKind::Equivocation => self.schedule.may_split,
             };
-            ensure!(fine, "false alarm", "{name} was told of {:?}, and nothing happened", alarm.kind);
+            ensure!(
+                fine,
+                "false alarm",
+                "{name} was told of {:?}, and nothing happened",
+                alarm.kind
+            );
         }
         Ok(())
     }
@@ -130,5 +173,8 @@ fn is_member(known: &Known, key: &rhizome::crypto::PublicKey) -> bool {
 }
 
 fn contradict(one: &Known, other: &Known) -> bool {
-    one.log.iter().zip(&other.log).any(|((a, _), (b, _))| a.hash() != b.hash())
+    one.log
+        .iter()
+        .zip(&other.log)
+        .any(|((a, _), (b, _))| a.hash() != b.hash())
 }

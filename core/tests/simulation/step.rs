@@ -117,14 +117,18 @@ impl FromStr for Step {
         let mut words = line.split_whitespace();
         let word = words.next().unwrap_or_default();
         let mut numbers = words
-            .map(|pair| pair.split_once('=').and_then(|(name, number)| Some((name, number.parse().ok()?))))
+            .map(|pair| {
+                pair.split_once('=')
+                    .and_then(|(name, number)| Some((name, number.parse().ok()?)))
+            })
             .collect::<Option<Vec<(&str, u64)>>>()
             .ok_or_else(|| format!("not `name=number`: {line}"))?;
         let step = Self::make(word, |name| {
             let place = numbers.iter().position(|(known, _)| *known == name)?;
             Some(numbers.remove(place).1)
         });
-        step.filter(|_| numbers.is_empty()).ok_or_else(|| format!("no step: {line}"))
+        step.filter(|_| numbers.is_empty())
+            .ok_or_else(|| format!("no step: {line}"))
     }
 }
 
@@ -201,7 +205,14 @@ fn every_step_reads_as_it_is_written() {
         let numbers: Vec<u64> = step.numbers().iter().map(|(_, number)| *number).collect();
         assert_eq!(step.with(&numbers), step);
     }
-    for bad in ["", "fly node=1", "look", "look node=x", "look node=1 link=2", "look node"] {
+    for bad in [
+        "",
+        "fly node=1",
+        "look",
+        "look node=x",
+        "look node=1 link=2",
+        "look node",
+    ] {
         assert!(bad.parse::<Step>().is_err(), "{bad}");
     }
     let text = "# why\nseed 7\nfiles\nmay-split\n\nlook node=1 # and why\n";

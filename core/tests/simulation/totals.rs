@@ -70,8 +70,18 @@ impl Totals {
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let steps: Vec<String> = self.steps.iter().map(|(word, count)| format!("{count} {word}")).collect();
-        writeln!(f, "{} schedules, {} steps: {}", self.schedules, self.steps.values().sum::<u64>(), steps.join(", "))?;
+        let steps: Vec<String> = self
+            .steps
+            .iter()
+            .map(|(word, count)| format!("{count} {word}"))
+            .collect();
+        writeln!(
+            f,
+            "{} schedules, {} steps: {}",
+            self.schedules,
+            self.steps.values().sum::<u64>(),
+            steps.join(", ")
+        )?;
         write!(
             f,
             "{} events and {} changes acknowledged; {} sessions, {} cut within a frame, {} ended by an error ({} between strangers), {} with \

@@ -147,7 +147,10 @@ impl World {
             other => {
                 let names = ["node", "by", "from", "to", "new"];
                 let numbers = other.numbers().into_iter();
-                numbers.filter(|(name, _)| names.contains(name)).map(|(_, node)| node).collect()
+                numbers
+                    .filter(|(name, _)| names.contains(name))
+                    .map(|(_, node)| node)
+                    .collect()
             }
         };
         touched.into_iter().try_for_each(|name| self.look_at_disk(name))
@@ -155,7 +158,9 @@ impl World {
 
     /// What the disk of a node must hold is there, and nothing else; its quota is kept.
     pub fn look_at_disk(&mut self, name: u64) -> Result<(), Failure> {
-        let Some(node) = self.nodes.get(&name) else { return Ok(()) };
+        let Some(node) = self.nodes.get(&name) else {
+            return Ok(());
+        };
         let Some(running) = node.running() else { return Ok(()) };
         let identity = running.replica.identity();
         let heads = running.store.read(|read| read.heads(&identity));
@@ -237,11 +242,15 @@ impl World {
             Step::Away { node } => {
                 let there = self.nodes.contains_key(&node);
                 self.drop_links(node, there);
-                Ok(self.nodes.get_mut(&node).is_some_and(|node| !std::mem::replace(&mut node.away, true)))
+                Ok(self
+                    .nodes
+                    .get_mut(&node)
+                    .is_some_and(|node| !std::mem::replace(&mut node.away, true)))
             }
-            Step::Back { node } => {
-                Ok(self.nodes.get_mut(&node).is_some_and(|node| std::mem::replace(&mut node.away, false)))
-            }
+            Step::Back { node } => Ok(self
+                .nodes
+                .get_mut(&node)
+                .is_some_and(|node| std::mem::replace(&mut node.away, false))),
         }
     }
 
@@ -292,7 +301,11 @@ impl World {
             return Ok(false);
         }
         // Document 3 is in one collection for some devices and in another for others.
-        let collection = if first == 3 && name % 2 == 1 { "atlas" } else { LABELS[0] };
+        let collection = if first == 3 && name % 2 == 1 {
+            "atlas"
+        } else {
+            LABELS[0]
+        };
         let edits: Vec<EditOf> = (first..first + count.min(8))
             .map(|number| EditOf {
                 document: self.document(number),
@@ -342,22 +355,33 @@ impl World {
     }
 
     fn hand_over(&mut self, by: u64, to: PublicKey) -> Result<bool, Failure> {
-        let Some(member) = self.device(by) else { return Ok(false) };
+        let Some(member) = self.device(by) else {
+            return Ok(false);
+        };
         let change =
             member.propose(|random, by, known| change_orderers(random, by, known.ordered.term() + 1, vec![to]));
-        let Some((change, replica)) = change else { return Ok(false) };
+        let Some((change, replica)) = change else {
+            return Ok(false);
+        };
         match replica.take_operation(change) {
             // Somebody else changed them meanwhile.
             Err(ReplicaError::Identity(IdentityError::Void(_))) => Ok(false),
-            other => other.map(|()| true).map_err(broken("a change of orderers that is not taken")),
+            other => other
+                .map(|()| true)
+                .map_err(broken("a change of orderers that is not taken")),
         }
     }
 
     fn change_orderer(&mut self, by: u64, to: u64) -> Result<bool, Failure> {
-        let Some(target) = self.nodes.get(&to) else { return Ok(false) };
+        let Some(target) = self.nodes.get(&to) else {
+            return Ok(false);
+        };
         let key = target.keys.signing.public();
         // Two live orderers with one key sign two histories: nothing prevents that, it can only be noticed.
-        let copied = self.nodes.iter().any(|(name, node)| *name != to && node.keys.signing.public() == key);
+        let copied = self
+            .nodes
+            .iter()
+            .any(|(name, node)| *name != to && node.keys.signing.public() == key);
         if copied && !self.schedule.may_split {
             return Ok(false);
         }
@@ -388,7 +412,11 @@ impl World {
     }
 
     fn can_meet(&self, from: u64, to: u64) -> bool {
-        let reachable = |name: &u64| self.nodes.get(name).is_some_and(|node| !node.away && node.running.is_some());
+        let reachable = |name: &u64| {
+            self.nodes
+                .get(name)
+                .is_some_and(|node| !node.away && node.running.is_some())
+        };
         reachable(&from) && reachable(&to) && self.key(from) != self.key(to)
     }
 
@@ -478,7 +506,11 @@ impl World {
                 other.map_err(broken("an unknown kind of operation ended a session"))?;
                 let refused = &link.sessions[side].outcome().refused;
                 let said = refused.iter().any(|(reason, _)| reason.as_str() == "update-needed");
-                ensure!(said, "update needed", "an unknown kind of operation was not refused: {refused:?}");
+                ensure!(
+                    said,
+                    "update needed",
+                    "an unknown kind of operation was not refused: {refused:?}"
+                );
                 self.totals.updates += 1;
             }
         }
@@ -574,7 +606,10 @@ impl World {
     }
 
     fn copy(&mut self, name: u64, new: u64) -> Result<bool, Failure> {
-        let there = self.nodes.get(&name).filter(|node| !node.peer && node.running.is_some());
+        let there = self
+            .nodes
+            .get(&name)
+            .filter(|node| !node.peer && node.running.is_some());
         let (Some(node), Some(folders)) = (there, &self.folders) else {
             return Ok(false);
         };
@@ -584,11 +619,10 @@ impl World {
         let known = node.known().expect("it runs");
         let key = self.key(name);
         // A copy of whoever orders, or may come to: its commits and the original's would contradict each other.
-        let orders = |operation: &rhizome::identity::Operation| {
-            matches!(operation.body(), rhizome::identity::Body::ChangeOrderers { orderers, .. } if orderers.contains(&key))
-        };
+        let orders = |operation: &rhizome::identity::Operation| matches!(operation.body(), rhizome::identity::Body::ChangeOrderers { orderers, .. } if orderers.contains(&key));
         let mut states = self.nodes.values().filter_map(Node::known);
-        let is_orderer = states.any(|known| known.ordered.orderers().contains(&key) || known.pending.iter().any(orders));
+        let is_orderer =
+            states.any(|known| known.ordered.orderers().contains(&key) || known.pending.iter().any(orders));
         if is_orderer && !self.schedule.may_split {
             return Ok(false);
         }
