@@ -276,25 +276,29 @@ impl State {
         }
     }
 
-    /// The state if the pending operations were committed too, in whatever order lets most of them have an effect.
-    /// `ChangeOrderers` is left out: who orders is never tentative.
-    pub fn with_pending<'a>(&self, pending: impl IntoIterator<Item = &'a Operation>) -> Self {
+    /// The state if the pending operations were committed too, in whatever order lets most of them have an effect; and the operations in
+    /// that order, each after those it builds on, so that whoever is told them one by one sees what this one sees. Last come those without an
+    /// effect now. `ChangeOrderers` has none here: who orders is never tentative.
+    pub fn with_pending(&self, pending: Vec<Operation>) -> (Self, Vec<Operation>) {
         let mut state = self.clone();
-        let mut waiting: Vec<&Operation> = pending
-            .into_iter()
-            .filter(|op| op.identity() == self.identity && !matches!(op.body(), Body::ChangeOrderers { .. }))
-            .collect();
+        let mut ordered = Vec::with_capacity(pending.len());
+        let mut waiting = pending;
         loop {
-            let before = waiting.len();
-            waiting.retain(|op| {
-                let good = state.judge(op) == Verdict::Ok;
-                if good {
-                    state.enact(op);
+            let mut later = Vec::new();
+            let before = ordered.len();
+            for op in waiting {
+                let in_place = op.identity() == self.identity && !matches!(op.body(), Body::ChangeOrderers { .. });
+                if in_place && state.judge(&op) == Verdict::Ok {
+                    state.enact(&op);
+                    ordered.push(op);
+                } else {
+                    later.push(op);
                 }
-                !good
-            });
-            if waiting.len() == before {
-                return state;
+            }
+            waiting = later;
+            if ordered.len() == before {
+                ordered.extend(waiting);
+                return (state, ordered);
             }
         }
     }

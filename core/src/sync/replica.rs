@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::message::MAX_PROOFS;
 use crate::{
     crypto::{DeviceKeys, Hash, PublicKey, SigningKey},
     identity::{Body, Commit, IdentityError, IdentityId, KeyRing, Operation, State, Verdict, VoidReason},
@@ -81,7 +82,7 @@ pub struct Known {
     pub log: Vec<(Commit, Operation)>,
     /// Which of them have an effect.
     pub verdicts: Vec<Verdict>,
-    /// Operations without a commit.
+    /// Operations without a commit, each after those it builds on.
     pub pending: Vec<Operation>,
 }
 
@@ -98,7 +99,7 @@ impl Known {
         for (commit, operation) in entries {
             verdicts.push(ordered.apply(commit, operation)?);
         }
-        let tentative = ordered.with_pending(&pending);
+        let (tentative, pending) = ordered.with_pending(pending);
         Ok(Self {
             ordered,
             tentative,
@@ -232,19 +233,26 @@ impl Replica {
         Ok((known, items, digest))
     }
 
-    /// Operations that show this device is a member, if that is not ordered yet.
+    /// Operations that show this device is a member, if that is not ordered yet: the one that adds it, after those that add whoever let it in.
     pub fn proofs(&self) -> Vec<Vec<u8>> {
         let known = self.known();
-        let me = self.signer();
-        if known.ordered.devices().contains_key(&me) || known.ordered.peers().contains_key(&me) {
-            return Vec::new();
+        let mut unknown = vec![self.signer()];
+        let mut proofs = Vec::new();
+        // Each stands after what it builds on, so the way back meets them all.
+        for operation in known.pending.iter().rev() {
+            let adds = match operation.body() {
+                Body::AddDevice { device, .. } => device.0,
+                Body::AddPeer { peer, .. } => peer.0,
+                _ => continue,
+            };
+            let ordered = known.ordered.devices().contains_key(&adds) || known.ordered.peers().contains_key(&adds);
+            if unknown.contains(&adds) && !ordered && proofs.len() < MAX_PROOFS {
+                unknown.push(operation.core().proposer);
+                proofs.push(operation.encode());
+            }
         }
-        let adds_me = |operation: &&Operation| match operation.body() {
-            Body::AddDevice { device, .. } => device.0 == me,
-            Body::AddPeer { peer, .. } => peer.0 == me,
-            _ => false,
-        };
-        known.pending.iter().filter(adds_me).map(Operation::encode).collect()
+        proofs.reverse();
+        proofs
     }
 
     /// Takes consecutive commits. Those that are here already are compared: a different one for the same place is an equivocation, and
@@ -488,15 +496,19 @@ impl Replica {
         theirs: &[Item],
         receipts: Vec<Receipt>,
     ) -> Result<Vec<Receipt>, StoreError> {
-        let lost: Vec<Receipt> = receipts
-            .into_iter()
-            .filter(|receipt| {
-                let held = theirs
-                    .iter()
-                    .any(|item| item.0 == receipt.author && item.2 >= receipt.position.seq);
-                receipt.store != store || !held
-            })
-            .collect();
+        let lost: Vec<Receipt> = self.store.read(|read| {
+            let mut lost = Vec::new();
+            for receipt in receipts {
+                let mut held = false;
+                for item in theirs.iter().filter(|item| item.0 == receipt.author) {
+                    held = held || includes(read, item, receipt.position)?;
+                }
+                if receipt.store != store || !held {
+                    lost.push(receipt);
+                }
+            }
+            Ok(lost)
+        })?;
         // Most sessions find nothing: a wake of the radio is no reason to wait for the disk too.
         if lost.is_empty() && self.store.read(|read| read.peer_store(peer))? == Some(store) {
             return Ok(lost);
@@ -565,8 +577,31 @@ impl std::fmt::Debug for Replica {
     }
 }
 
+/// Whether a branch that a peer names may include `position`, as far as can be told here: of a log that forked, one branch says nothing of
+/// another.
+fn includes(read: &Read<'_>, item: &Item, position: Position) -> Result<bool, StoreError> {
+    if item.head() == position || item.2 < position.seq {
+        return Ok(item.head() == position);
+    }
+    let mut known = false;
+    for branch in read.branches(&item.0)? {
+        if read.is_on(&item.0, &branch, item.head())? {
+            if read.is_on(&item.0, &branch, position)? {
+                return Ok(true);
+            }
+            known = true;
+        }
+    }
+    // A head that is not here yet may come after it.
+    Ok(!known)
+}
+
 /// Whether no later commit can give `operation` an effect.
 fn is_hopeless(state: &State, operation: &Operation) -> bool {
+    // Terms only grow, whoever proposed it and whomever it names.
+    if matches!(operation.body(), Body::ChangeOrderers { term, .. } if *term <= state.term()) {
+        return true;
+    }
     match state.judge(operation) {
         Verdict::Ok => false,
         Verdict::Void(reason) => match reason {
@@ -575,10 +610,7 @@ fn is_hopeless(state: &State, operation: &Operation) -> bool {
             | VoidReason::NoConsent
             | VoidReason::BadServices
             | VoidReason::SecondGenesis => true,
-            VoidReason::WrongTerm => {
-                matches!(operation.body(), Body::ChangeOrderers { term, .. } if *term <= state.term())
-            }
-            VoidReason::NotADevice | VoidReason::BadOrderers => false,
+            VoidReason::WrongTerm | VoidReason::NotADevice | VoidReason::BadOrderers => false,
         },
     }
 }
