@@ -40,6 +40,7 @@ test: rust venv ## all tests: Rust, the reader in Python, the demo in short form
 	cd tests/reader && $(PY) -m rhizome_reader vectors ../vectors
 	cargo build --locked -p rhizome-cloud -p rhizome-journal
 	$(PY) tests/demo/demo.py --check
+	$(PY) tests/bench/run.py --check
 
 .PHONY: sim
 sim: rust ## the network simulation with more schedules; SEEDS=n (20000)
@@ -48,6 +49,15 @@ sim: rust ## the network simulation with more schedules; SEEDS=n (20000)
 .PHONY: kill
 kill: rust ## kill a writing process at random points, more times; ROUNDS=n (100)
 	RHIZOME_KILL_ROUNDS=$(ROUNDS) cargo test --locked -p rhizome --test kill
+
+.PHONY: bench
+bench: rust ## measure against others doing the same work; ONLY=id: one measure. Takes half an hour and a quiet machine
+	@sh tests/tools/setup.sh bench
+	python3 tests/bench/run.py $(if $(ONLY),--only $(ONLY))
+
+.PHONY: bench-check
+bench-check: rust
+	python3 tests/bench/run.py --check
 
 .PHONY: mutants
 mutants: rust venv ## break a copy of the code in known ways; the tests must notice each

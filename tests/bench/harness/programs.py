@@ -65,9 +65,12 @@ class Staying:
         return self
 
     def __exit__(self, kind, *_):
-        if self.process.poll() is None:
-            if kind is None:
+        try:
+            if self.process.poll() is None and kind is None:
                 self.stop()
-            else:
+        finally:
+            if self.process.poll() is None:
                 self.process.kill()
                 self.process.wait()
+            self.process.stdin.close()
+            self.process.stdout.close()

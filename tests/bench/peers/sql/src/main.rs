@@ -41,7 +41,7 @@ fn open(path: &Path) -> Result<Connection, Failure> {
     if is_cipher() {
         let raw = "2a".repeat(32);
         conn.execute_batch(&format!("PRAGMA key = \"x'{raw}'\""))?;
-        cipher_version(&conn).ok_or("this SQLite has no cipher")?;
+        cipher(&conn)?;
     }
     let mode: String = conn.query_row("PRAGMA journal_mode = wal", [], |row| row.get(0))?;
     conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA temp_store = memory")?;
@@ -56,14 +56,24 @@ fn is_cipher() -> bool {
     env!("CARGO_PKG_NAME") == "bench-cipher"
 }
 
-fn cipher_version(conn: &Connection) -> Option<String> {
-    conn.query_row("PRAGMA cipher_version", [], |row| row.get(0)).ok()
+/// Which cipher build this is. The provider matters: only the system's libraries use what the processor has for AES.
+fn cipher(conn: &Connection) -> Result<String, Failure> {
+    let ask = |pragma: &str| conn.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, String>(0));
+    let version = ask("cipher_version").map_err(|_| "this SQLite has no cipher")?;
+    let provider = ask("cipher_provider")?;
+    if provider != "openssl" && provider != "commoncrypto" {
+        return Err(format!("SQLCipher runs on {provider}").into());
+    }
+    Ok(format!(
+        "SQLCipher {version}, {provider} {}",
+        ask("cipher_provider_version")?
+    ))
 }
 
 fn version() -> Result<Value, Failure> {
     let conn = Connection::open_in_memory()?;
     if is_cipher() {
-        return Ok(format!("SQLCipher {}", cipher_version(&conn).ok_or("this SQLite has no cipher")?).into());
+        return Ok(cipher(&conn)?.into());
     }
     Ok(format!("SQLite {}", rusqlite::version()).into())
 }

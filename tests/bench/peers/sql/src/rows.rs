@@ -1,10 +1,6 @@
 //! Durable rows: in batches on one connection, or one at a time from many callers.
 
-use std::{
-    path::PathBuf,
-    sync::Mutex,
-    time::Instant,
-};
+use std::{path::PathBuf, sync::Mutex, time::Instant};
 
 use clap::Args;
 use rusqlite::Connection;
@@ -59,13 +55,21 @@ pub fn append(options: &Options) -> Result<Value, Failure> {
         "CREATE TABLE events (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, time INTEGER NOT NULL, payload BLOB NOT NULL) STRICT",
     )?;
     let each = options.count / options.callers;
-    let work: Vec<_> = (0..options.callers as u64).map(|seed| batches(seed, each, options)).collect();
+    let work: Vec<_> = (0..options.callers as u64)
+        .map(|seed| batches(seed, each, options))
+        .collect();
     for rows in batches(999, options.batch * 16, options) {
         insert(&mut conn, &rows)?;
     }
     let own: Vec<_> = work
         .iter()
-        .map(|_| if options.connections { open(&path).map(Some) } else { Ok(None) })
+        .map(|_| {
+            if options.connections {
+                open(&path).map(Some)
+            } else {
+                Ok(None)
+            }
+        })
         .collect::<Result<_, _>>()?;
     let shared = Mutex::new(conn);
     let (began, cpu) = (Instant::now(), meter::cpu());
@@ -83,7 +87,9 @@ pub fn append(options: &Options) -> Result<Value, Failure> {
                 })
             })
             .collect();
-        callers.into_iter().try_for_each(|caller| caller.join().expect("no caller panics"))
+        callers
+            .into_iter()
+            .try_for_each(|caller| caller.join().expect("no caller panics"))
     })?;
     let seconds = began.elapsed().as_secs_f64();
     let cpu = meter::cpu().zip(cpu).map(|(after, before)| after - before);
