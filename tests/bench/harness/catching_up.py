@@ -3,6 +3,7 @@
 import os
 
 from .entries import entry
+from .folders import THEIRS
 from .measuring import median
 from .programs import Staying, run
 
@@ -15,11 +16,13 @@ def measure(bench):
     sizes, folders = bench.sizes, bench.folders
     for kind, per_entry in (("single", 1), ("batch", sizes.catchup_batch)):
         made, said = folders.made(f"catchup-{kind}-{sizes.catchup}", lambda folder: _make(bench, folder, per_entry))
-        theirs = bench.alone or folders.made(f"samod-{kind}-{sizes.catchup}", lambda folder: _make_samod(bench, folder, per_entry))
+        theirs = None
+        if not bench.alone:
+            theirs, _ = folders.made(f"samod-{kind}-{sizes.catchup}", lambda folder: _make_samod(bench, folder, per_entry), THEIRS)
         answers = bench.in_turn(
             sizes.runs,
             ours=lambda: _ours(bench, made, said),
-            samod=bench.theirs(lambda: _samod(bench, theirs[0])),
+            samod=bench.theirs(lambda: _samod(bench, theirs)),
         )
         ours, samod = answers["ours"], answers["samod"]
         rate = sizes.catchup / median(ours, "seconds")

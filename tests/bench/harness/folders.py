@@ -13,10 +13,14 @@ def cache():
     return os.path.join(kept, "bench")
 
 
-def _sources():
-    """A digest of whatever could change what our programs put on the disk, or a peer's."""
+OURS = ("core/src", "core/sqlite", "cloud/src", "tests/bench/ours/src")
+THEIRS = ("tests/bench/peers",)
+
+
+def _sources(tops):
+    """A digest of whatever could change what programs put on the disk."""
     digest = hashlib.sha256()
-    for top in ("core/src", "core/sqlite", "cloud/src", "tests/bench/ours/src", "tests/bench/peers"):
+    for top in tops:
         for folder, below, files in sorted(os.walk(os.path.join(ROOT, top))):
             below.sort()
             for name in sorted(files):
@@ -32,7 +36,7 @@ class Folders:
         self.base = cache()
         self.work = os.path.join(self.base, f"work-{os.getpid()}")
         # With `keep`, what was made by other sources is used too: quicker while one thing is tuned, and no result to commit.
-        self.key = "kept" if keep else _sources()
+        self.keys = {tops: "kept" if keep else _sources(tops) for tops in (OURS, THEIRS)}
         self.count = 0
 
     def fresh(self):
@@ -42,14 +46,15 @@ class Folders:
         os.makedirs(path)
         return os.path.join(path, "run")
 
-    def made(self, name, make):
+    def made(self, name, make, sources=OURS):
         """The folder `name`, made by `make(folder)` if it is not there. Gives it and what `make` said."""
+        key = self.keys[sources]
         folder = os.path.join(self.base, "made", name)
         note = os.path.join(folder, "made.json")
         try:
             with open(note, encoding="utf-8") as file:
                 said = json.load(file)
-            if self.key in (said["key"], "kept"):
+            if key in (said["key"], "kept"):
                 return os.path.join(folder, "run"), said["said"]
         except (OSError, ValueError, KeyError):
             pass
@@ -58,7 +63,7 @@ class Folders:
         print(f"  making {name}", flush=True)
         said = make(os.path.join(folder, "run"))
         with open(note, "w", encoding="utf-8") as file:
-            json.dump({"key": self.key, "said": said}, file)
+            json.dump({"key": key, "said": said}, file)
         return os.path.join(folder, "run"), said
 
     def copied(self, folder):

@@ -1,6 +1,7 @@
 """Opening a pod to the first documents by date, and SQLCipher with the same table and index."""
 
 from .entries import entry
+from .folders import THEIRS
 from .measuring import median
 from .programs import run
 from .sizes import FULL
@@ -21,7 +22,9 @@ def measure(bench):
             return run(program, "open", "--dir", folder, "--count", count, "--rows", sizes.rows)
 
         ours, _ = folders.made(f"open-{count}", make(bench.programs.ours))
-        theirs = None if bench.alone else folders.made(f"open-{count}-cipher", make(bench.programs.peer("cipher")))[0]
+        theirs = None
+        if not bench.alone:
+            theirs, _ = folders.made(f"open-{count}-cipher", make(bench.programs.peer("cipher")), THEIRS)
         said = bench.in_turn(
             sizes.runs * sizes.open_times,
             ours=lambda: open_once(bench.programs.ours, ours),
