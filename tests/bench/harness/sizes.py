@@ -10,7 +10,7 @@ class Sizes:
     append: int = 100_000
     append_batch: int = 1000
     callers: int = 16
-    append_single: int = 16_000
+    append_single: int = 4_800
     catchup: int = 100_000
     catchup_batch: int = 100
     samod_documents: int = 100
@@ -25,7 +25,7 @@ class Sizes:
     settle: float = 5.0
     verify: int = 100_000
     verify_range: int = 512
-    verify_single: int = 5000
+    verify_single: int = 2_000
 
 
 FULL = Sizes(runs=5)

@@ -39,8 +39,6 @@ fn open(path: &Path) -> Result<Connection, Failure> {
     let conn = Connection::open(path)?;
     conn.busy_timeout(Duration::from_secs(60))?;
     if is_cipher() {
-        let raw = "2a".repeat(32);
-        conn.execute_batch(&format!("PRAGMA key = \"x'{raw}'\""))?;
         cipher(&conn)?;
     }
     let mode: String = conn.query_row("PRAGMA journal_mode = wal", [], |row| row.get(0))?;
@@ -56,8 +54,10 @@ fn is_cipher() -> bool {
     env!("CARGO_PKG_NAME") == "bench-cipher"
 }
 
-/// Which cipher build this is. The provider matters: only the system's libraries use what the processor has for AES.
+/// Seals a connection, and says by which cipher build. The provider matters: only the system's libraries use what the processor has for AES.
 fn cipher(conn: &Connection) -> Result<String, Failure> {
+    let raw = "2a".repeat(32);
+    conn.execute_batch(&format!("PRAGMA key = \"x'{raw}'\""))?;
     let ask = |pragma: &str| conn.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, String>(0));
     let version = ask("cipher_version").map_err(|_| "this SQLite has no cipher")?;
     let provider = ask("cipher_provider")?;
