@@ -41,6 +41,7 @@ test: rust venv ## all tests: Rust, the reader in Python, the demo in short form
 	cargo build --locked -p rhizome-cloud -p rhizome-journal
 	$(PY) tests/demo/demo.py --check
 	$(PY) tests/ladder/ladder.py --short
+	$(PY) tests/bench/run.py --check
 
 .PHONY: sim
 sim: rust ## the network simulation with more schedules; SEEDS=n (20000)
@@ -54,6 +55,15 @@ kill: rust ## kill a writing process at random points, more times; ROUNDS=n (100
 ladder: rust ## real programs on networks from good Wi-Fi to none; ONLY=word: those called so (Linux)
 	cargo build --locked -p rhizome-cloud -p rhizome-journal
 	python3 tests/ladder/ladder.py --only "$(ONLY)"
+
+.PHONY: bench
+bench: rust ## measure against others doing the same work; ONLY=id: one measure. Takes half an hour and a quiet machine
+	@sh tests/tools/setup.sh bench
+	python3 tests/bench/run.py $(if $(ONLY),--only $(ONLY))
+
+.PHONY: bench-check
+bench-check: rust
+	python3 tests/bench/run.py --check
 
 .PHONY: mutants
 mutants: rust venv ## break a copy of the code in known ways; the tests must notice each

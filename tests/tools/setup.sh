@@ -4,6 +4,7 @@
 #
 #   setup.sh         everything (make setup)
 #   setup.sh rust    only that the Rust toolchain is new enough
+#   setup.sh bench   also what the peers of `make bench` link: the system's libcrypto
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -36,7 +37,7 @@ claim_target() {
     mkdir -p "$CARGO_TARGET_DIR"
     here=$(pwd -P)
     [ "$(cat "$CARGO_TARGET_DIR/.clone" 2>/dev/null)" != "$here" ] || return 0
-    find core cloud examples -type f \( -name '*.rs' -o -name '*.sql' \) -exec touch {} +
+    find core cloud examples tests/bench/ours -type f \( -name '*.rs' -o -name '*.sql' \) -exec touch {} +
     printf '%s\n' "$here" >"$CARGO_TARGET_DIR/.clone"
 }
 
@@ -55,6 +56,7 @@ missing() {
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
     # For tests/ladder. Not everyone has sbin in their PATH.
     [ -x /sbin/ip ] || [ -x /usr/sbin/ip ] || command -v ip >/dev/null || echo iproute2
+    [ "$wanted" != bench ] || [ -n "$(find /usr/include /usr/local/include -name crypto.h -path '*openssl*' 2>/dev/null)" ] || echo libssl-dev
 }
 
 setup_linux() {
@@ -95,12 +97,13 @@ check_components() {
     done
 }
 
-case "${1:-all}" in
+wanted=${1:-all}
+case "$wanted" in
 rust)
     check_rust
     claim_target
     ;;
-all)
+all | bench)
     case "$(uname -s)" in
     Linux) setup_linux ;;
     Darwin) setup_macos ;;
@@ -111,6 +114,6 @@ all)
     check_components
     ;;
 *)
-    fail "unknown argument $1: say rust or nothing"
+    fail "unknown argument $1: say rust, bench or nothing"
     ;;
 esac

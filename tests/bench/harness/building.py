@@ -1,0 +1,58 @@
+"""Builds both sides. The peers have a workspace of their own, so that nothing but this builds them."""
+
+import json
+import os
+import subprocess
+
+from . import programs
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+PEERS = os.path.join(HERE, "peers")
+
+
+def target():
+    default = os.path.join(os.path.expanduser("~"), ".cache", "rhizome", "target")
+    return os.environ.get("CARGO_TARGET_DIR", default)
+
+
+def _cargo(folder, *arguments):
+    environment = {**os.environ, "CARGO_TARGET_DIR": target()}
+    if subprocess.run(["cargo", "build", "--locked", *arguments], cwd=folder, env=environment).returncode != 0:
+        raise programs.Failed("cargo build " + " ".join(arguments))
+
+
+class Programs:
+    """Builds a program when it is first asked for."""
+
+    def __init__(self, release=True):
+        self.release = release
+        self.built = {}
+
+    def _built(self, package, name, folder):
+        if package not in self.built:
+            print(f"building {package}", flush=True)
+            _cargo(folder, "-p", package, *(["--release"] if self.release else []))
+            self.built[package] = os.path.join(target(), "release" if self.release else "debug", name)
+        return self.built[package]
+
+    @property
+    def ours(self):
+        return self._built("rhizome-bench", "bench-ours", ROOT)
+
+    def peer(self, name):
+        """`cipher`, `plain`, `net` or `samod`. One package at a time: the two SQLites ask for features that exclude each other."""
+        return self._built(f"bench-{name}", f"bench-{name}", PEERS)
+
+
+def versions():
+    """What both sides are made of, from the lock files."""
+
+    def locked(folder, *wanted):
+        asked = ["cargo", "metadata", "--locked", "--format-version", "1"]
+        said = json.loads(subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=True).stdout)
+        return {package["name"]: package["version"] for package in said["packages"] if package["name"] in wanted}
+
+    return locked(ROOT, "rhizome", "iroh", "rusqlite", "sqlite3mc-src", "automerge"), locked(
+        PEERS, "samod", "iroh", "rusqlite", "ed25519-dalek", "sqlcipher-src"
+    )

@@ -1,0 +1,90 @@
+//! The programs that `make bench` measures, ours. Each does one thing on folders that it is given, and says in one line of JSON on its
+//! standard output what it did and how long that took. `tests/bench/run.py` starts them, beside those of the peers.
+
+mod append;
+mod catchup;
+mod documents;
+mod live;
+mod meter;
+mod people;
+mod verify;
+mod wake;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+/// Whatever went wrong: the run is over then, and the harness shows it.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    program: Program,
+}
+
+#[derive(Subcommand)]
+enum Program {
+    /// Appends events to a new pod, each batch durable before the next.
+    Append(append::Options),
+    /// Makes a writer with events, a cloud peer that holds them, and a linked phone that has none yet.
+    MakeCatchup(catchup::Making),
+    /// Serves a cloud peer's folder until the standard input ends.
+    Cloud(live::Serving),
+    /// A phone syncs once and must have so many entries then.
+    Catchup(catchup::Options),
+    /// Verifies and stores entries as a cloud peer does.
+    Verify(verify::Options),
+    /// Makes a pod with documents.
+    MakeDocuments(documents::Making),
+    /// Opens a pod and lists the first documents by date.
+    Open(documents::Opening),
+    /// Makes three devices with documents and a cloud peer, all with everything.
+    MakeIdle(documents::Idle),
+    /// Syncs a pod once and counts the bytes.
+    Sync(wake::Options),
+    /// Writes one entry and syncs, for each line of the standard input.
+    Writer(wake::Options),
+    /// One background wake: opens, syncs once, closes.
+    Wake(wake::Options),
+    /// Phones, each an identity of its own, that link a cloud peer and stay connected to it.
+    Phones(live::Phones),
+}
+
+async fn run(program: Program) -> Result<Value, Failure> {
+    match program {
+        Program::Append(options) => append::append(options).await,
+        Program::MakeCatchup(making) => catchup::make(making).await,
+        Program::Cloud(serving) => live::serve(serving).await,
+        Program::Catchup(options) => catchup::catch_up(options).await,
+        // Its calls wait for the disk, which a thread of the runtime may not.
+        Program::Verify(options) => tokio::task::spawn_blocking(move || verify::verify(options)).await?,
+        Program::MakeDocuments(making) => documents::make(making).await,
+        Program::Open(opening) => documents::open(opening).await,
+        Program::MakeIdle(idle) => documents::make_idle(idle).await,
+        Program::Sync(options) => wake::sync(options).await,
+        Program::Writer(options) => wake::write(options).await,
+        Program::Wake(options) => wake::wake(options).await,
+        Program::Phones(phones) => live::phones(phones).await,
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse().program).await {
+        Ok(said) => {
+            println!("{said}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("bench-ours: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The folder `name` beside the others of a run.
+fn beside(dir: &std::path::Path, name: &str) -> PathBuf {
+    dir.join(name)
+}
