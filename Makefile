@@ -36,6 +36,7 @@ demo: rust ## two devices and a cloud peer do what the product is for; ENTRIES=d
 .PHONY: test
 test: rust venv ## all tests: Rust, the reader in Python, the demo in short form checked by the reader
 	cargo test --workspace --locked
+	python3 tests/fuzz/run.py --short
 	cd tests/reader && $(PY) -m unittest discover -s tests -t .
 	cd tests/reader && $(PY) -m rhizome_reader vectors ../vectors
 	cargo build --locked -p rhizome-cloud -p rhizome-journal
@@ -48,6 +49,10 @@ sim: rust ## the network simulation with more schedules; SEEDS=n (20000)
 .PHONY: kill
 kill: rust ## kill a writing process at random points, more times; ROUNDS=n (100)
 	RHIZOME_KILL_ROUNDS=$(ROUNDS) cargo test --locked -p rhizome --test kill
+
+.PHONY: fuzz
+fuzz: rust ## fuzz every decoder from the committed corpus on; TIME=seconds each (60), ONLY=target, SEED=n
+	TIME="$(TIME)" ONLY="$(ONLY)" SEED="$(SEED)" python3 tests/fuzz/run.py
 
 .PHONY: mutants
 mutants: rust venv ## break a copy of the code in known ways; the tests must notice each

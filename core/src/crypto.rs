@@ -13,6 +13,7 @@ mod seal;
 mod sign;
 mod wrap;
 
+pub(crate) use cbor::Passed;
 pub use cbor::{Bounded, CborError, decode, decode_canonical, encode};
 pub use hash::{Hash, derive_key, hash, keyed_proof};
 pub(crate) use ids::{bytes_id, hex};

@@ -4,7 +4,7 @@ use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Serialize};
 
 use super::Keys;
-use crate::crypto::{Hash, PublicKey, decode_canonical, encode, hash, keyed_proof};
+use crate::crypto::{Bounded, Hash, PublicKey, decode_canonical, encode, hash, keyed_proof};
 
 /// What the side that speaks is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,15 +87,24 @@ struct WireTicket(
     u8,
     u8,
     PublicKey,
-    Vec<String>,
+    Bounded<String, MAX_ADDRESSES>,
     #[serde(with = "serde_bytes")] [u8; 16],
     u64,
 );
 
+/// The most addresses in a ticket.
+const MAX_ADDRESSES: usize = 64;
+/// The most letters of a code: what is longer was not shown by us, and several copies are made of it.
+const MAX_CODE: usize = 32 * 1024;
+
 impl Ticket {
     /// Reads a code as typed or scanned; white space around it and letter case do not matter.
     pub fn parse(text: &str) -> Result<Self, TicketError> {
-        let code = text.trim().to_ascii_lowercase();
+        let code = text.trim();
+        if code.len() > MAX_CODE {
+            return Err(TicketError::Damaged);
+        }
+        let code = code.to_ascii_lowercase();
         let code = code
             .strip_prefix("rhizome:")
             .ok_or(TicketError::NotATicket)?
@@ -113,7 +122,7 @@ impl Ticket {
         Ok(Self {
             role,
             endpoint,
-            addresses,
+            addresses: addresses.0,
             secret,
             expires,
         })
@@ -137,7 +146,7 @@ impl std::fmt::Display for Ticket {
             1,
             self.role.byte(),
             self.endpoint,
-            self.addresses.clone(),
+            Bounded(self.addresses.clone()),
             self.secret,
             self.expires,
         ));

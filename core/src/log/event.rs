@@ -1,10 +1,10 @@
 //! Events, and what a section holds once it is opened.
 
 use ipld_core::ipld::Ipld;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{AuthorId, LogError, Time};
-use crate::crypto::{bytes_id, decode, encode, hash};
+use crate::crypto::{Passed, bytes_id, decode, encode, hash};
 
 bytes_id!(
     /// A document: 16 random bytes.
@@ -84,8 +84,53 @@ pub struct Content {
     pub events: Vec<Event>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct WireContent(u64, Vec<(String, Ipld)>);
+
+#[derive(Deserialize)]
+struct ReadContent(u64, Vec<ReadEvent>);
+
+/// An event read in one go. As a value of any shape first, the body of one event would take two hundred times its bytes in memory.
+struct ReadEvent(Event);
+
+impl<'de> Deserialize<'de> for ReadEvent {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = ReadEvent;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("[kind, body]")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<ReadEvent, A::Error> {
+                let short = |read| de::Error::invalid_length(read, &self);
+                let kind: String = seq.next_element()?.ok_or_else(|| short(0))?;
+                Ok(ReadEvent(match kind.as_str() {
+                    "app" => {
+                        let WireApp(kind, payload) = seq.next_element()?.ok_or_else(|| short(1))?;
+                        Event::App { kind, payload }
+                    }
+                    "doc" => {
+                        let WireDocument(collection, document, session, changes) =
+                            seq.next_element()?.ok_or_else(|| short(1))?;
+                        Event::Document(DocumentChange {
+                            collection,
+                            document,
+                            session,
+                            changes: changes.into_iter().map(serde_bytes::ByteBuf::into_vec).collect(),
+                        })
+                    }
+                    _ => {
+                        let Passed = seq.next_element()?.ok_or_else(|| short(1))?;
+                        Event::Unknown(kind)
+                    }
+                }))
+            }
+        }
+        d.deserialize_tuple(2, Visitor)
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 struct WireApp(String, #[serde(with = "serde_bytes")] Vec<u8>);
@@ -114,34 +159,10 @@ impl Content {
 
     /// Reads the DAG-CBOR inside a section.
     pub fn decode(bytes: &[u8]) -> Result<Self, LogError> {
-        let WireContent(time, events) = decode(bytes)?;
-        let events = events
-            .into_iter()
-            .map(|(kind, body)| read_event(kind, &encode(&body)))
-            .collect::<Result<_, _>>()?;
+        let ReadContent(time, events) = decode(bytes)?;
         Ok(Self {
             time: Time(time),
-            events,
+            events: events.into_iter().map(|read| read.0).collect(),
         })
     }
-}
-
-fn read_event(kind: String, body: &[u8]) -> Result<Event, LogError> {
-    Ok(match kind.as_str() {
-        "app" => {
-            let WireApp(kind, payload) = decode(body)?;
-            Event::App { kind, payload }
-        }
-        "doc" => {
-            let WireDocument(collection, document, session, changes) = decode(body)?;
-            let changes = changes.into_iter().map(serde_bytes::ByteBuf::into_vec).collect();
-            Event::Document(DocumentChange {
-                collection,
-                document,
-                session,
-                changes,
-            })
-        }
-        _ => Event::Unknown(kind),
-    })
 }

@@ -49,7 +49,12 @@ fn of(file: &str, names: &[&str]) -> Vec<Vec<u8>> {
 /// The seeds of a target.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
-        "cbor" => [of("wrap.json", &[]), of("receipt.json", &[]), of("entry.json", &["contents"])].concat(),
+        "cbor" => [
+            of("wrap.json", &[]),
+            of("receipt.json", &[]),
+            of("entry.json", &["contents"]),
+        ]
+        .concat(),
         "ticket" => tickets(),
         "words" => words(),
         "folder" => vec![
@@ -70,16 +75,23 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             .collect(),
         "document" => {
             let tails = document::tails();
-            let mut programs: Vec<Vec<u8>> = tails.iter().map(|tail| document::program(std::slice::from_ref(tail), 1)).collect();
+            let mut programs: Vec<Vec<u8>> = tails
+                .iter()
+                .map(|tail| document::program(std::slice::from_ref(tail), 1))
+                .collect();
             programs.push(document::program(&tails, 1));
             programs.push(document::program(&tails, 0x15));
             programs
         }
-        "saved" => [vec![0], document::base().document.save()].map(|bytes| [vec![0], bytes].concat()).to_vec(),
+        "saved" => [vec![0], document::base().document.save()]
+            .map(|bytes| [vec![0], bytes].concat())
+            .to_vec(),
         "fold" => folds(),
         "frame" => {
             let mut frames = of("frames.json", &["frame"]);
-            frames.iter_mut().for_each(|frame| drop(frame.drain(..4.min(frame.len()))));
+            frames
+                .iter_mut()
+                .for_each(|frame| drop(frame.drain(..4.min(frame.len()))));
             frames
         }
         "session" => sessions(),
@@ -158,14 +170,41 @@ fn first_tail(text: &str) -> Vec<u8> {
 fn folds() -> Vec<Vec<u8>> {
     let one = |out: Output, device: u8, collection: u8, number: u8, how: u8, tail: &[u8]| {
         // Device, one section, assembled, time, one event, a document, one change.
-        out.byte(device).byte(0).byte(2).byte(9).byte(1).byte(2).byte(collection).byte(number).byte(1).byte(1).byte(how).chunk(tail)
+        out.byte(device)
+            .byte(0)
+            .byte(2)
+            .byte(9)
+            .byte(1)
+            .byte(2)
+            .byte(collection)
+            .byte(number)
+            .byte(1)
+            .byte(1)
+            .byte(how)
+            .chunk(tail)
     };
     let (a, b) = (first_tail("one"), first_tail("a second text that is longer"));
     let simple = one(Output::default(), 0, 0, 1, 1, &a);
     let two = one(simple.clone(), 1, 1, 1, 1, &b);
     let compressed = one(simple.clone(), 1, 0, 2, 5, &b);
-    let app = Output::default().byte(0).byte(1).byte(2).byte(5).byte(1).byte(0).chunk(b"payload").byte(1).chunk(b"\x82\x00\x80");
-    let unknown = Output::default().byte(0).byte(0).byte(2).byte(5).byte(1).byte(1).chunk(&encode(&("later", (1, "x"))));
+    let app = Output::default()
+        .byte(0)
+        .byte(1)
+        .byte(2)
+        .byte(5)
+        .byte(1)
+        .byte(0)
+        .chunk(b"payload")
+        .byte(1)
+        .chunk(b"\x82\x00\x80");
+    let unknown = Output::default()
+        .byte(0)
+        .byte(0)
+        .byte(2)
+        .byte(5)
+        .byte(1)
+        .byte(1)
+        .chunk(&encode(&("later", (1, "x"))));
     [simple, two, compressed, app, unknown].map(|out| out.0).to_vec()
 }
 
@@ -196,18 +235,35 @@ fn sessions() -> Vec<Vec<u8>> {
         public: &encode(&rhizome::identity::Body::Streams {}),
         sealed: None,
     };
-    found.push(Output::default().byte(0).byte(2).byte(1).byte(0).byte(7).byte(1).chunk(&operation.encode()).0);
+    found.push(
+        Output::default()
+            .byte(0)
+            .byte(2)
+            .byte(1)
+            .byte(0)
+            .byte(7)
+            .byte(1)
+            .chunk(&operation.encode())
+            .0,
+    );
     found
 }
 
 /// Lists of as many of the smallest items as there is room for, in each place where a list may stand.
 fn bombs() -> Vec<Vec<u8>> {
     let repeated = |which: u8, head: &[u8], item: &[u8], times: usize| {
-        let mut out = Output::default().byte(which).bytes(&[0, 0]).byte(head.len() as u8).bytes(head);
+        let mut out = Output::default()
+            .byte(which)
+            .bytes(&[0, 0])
+            .byte(head.len() as u8)
+            .bytes(head);
         let mut left = times;
         while left > 0 {
             let now = left.min(0x1_0000);
-            out = out.bytes(&((now - 1) as u16).to_le_bytes()).byte(item.len() as u8).bytes(item);
+            out = out
+                .bytes(&((now - 1) as u16).to_le_bytes())
+                .byte(item.len() as u8)
+                .bytes(item);
             left -= now;
         }
         out.0
@@ -217,19 +273,53 @@ fn bombs() -> Vec<Vec<u8>> {
     let million = 1_000_000u32;
     // A section's content: events of an unknown kind, of one with a large body, of apps, of documents with empty changes.
     for which in [3, 4] {
-        found.push(repeated(which, &[&[0x82, 0][..], &list(340_000)].concat(), &[0x82, 0x60, 0xf6], 340_000));
-        found.push(repeated(which, &[&[0x82, 0, 0x81, 0x82, 0x61, b'x'][..], &list(million)].concat(), &[0xf6], million as usize));
-        found.push(repeated(which, &[&[0x82, 0][..], &list(140_000)].concat(), &[0x82, 0x63, b'a', b'p', b'p', 0x82, 0x60, 0x40], 131_000));
-        let document = [&[0x82, 0, 0x81, 0x82, 0x63, b'd', b'o', b'c', 0x84, 0x60, 0x50][..], &[1; 16], &[0x50], &[2; 16], &list(million)].concat();
+        found.push(repeated(
+            which,
+            &[&[0x82, 0][..], &list(340_000)].concat(),
+            &[0x82, 0x60, 0xf6],
+            340_000,
+        ));
+        found.push(repeated(
+            which,
+            &[&[0x82, 0, 0x81, 0x82, 0x61, b'x'][..], &list(million)].concat(),
+            &[0xf6],
+            million as usize,
+        ));
+        found.push(repeated(
+            which,
+            &[&[0x82, 0][..], &list(140_000)].concat(),
+            &[0x82, 0x63, b'a', b'p', b'p', 0x82, 0x60, 0x40],
+            131_000,
+        ));
+        let document = [
+            &[0x82, 0, 0x81, 0x82, 0x63, b'd', b'o', b'c', 0x84, 0x60, 0x50][..],
+            &[1; 16],
+            &[0x50],
+            &[2; 16],
+            &list(million),
+        ]
+        .concat();
         found.push(repeated(which, &document, &[0x40], million as usize));
     }
     // Frames: services of a consent, lists of receipts, items, points.
     let consent = [&[36, 0x83, 0x58, 64][..], &[1; 64], &[0x60], &list(2_000_000)].concat();
     found.push(repeated(0, &consent, &[0x60], 2_000_000));
     for kind in [2, 3, 5, 10, 11] {
-        found.push(repeated(0, &[&[kind, 0x81][..], &list(2_000_000)].concat(), &[0x40], 2_000_000));
+        found.push(repeated(
+            0,
+            &[&[kind, 0x81][..], &list(2_000_000)].concat(),
+            &[0x40],
+            2_000_000,
+        ));
     }
-    let range = [&[4, 0x85, 0xf6, 0x58, 32][..], &[1; 32], &[3, 0x58, 32], &[2; 32], &[0x99, 2, 0]].concat();
+    let range = [
+        &[4, 0x85, 0xf6, 0x58, 32][..],
+        &[1; 32],
+        &[3, 0x58, 32],
+        &[2; 32],
+        &[0x99, 2, 0],
+    ]
+    .concat();
     let mut entry = vec![0x84, 0xf6, 0xf6, 0x99, 1, 0];
     entry.extend([0x40; 180]);
     found.push(repeated(0, &range, &entry, 512));
@@ -237,6 +327,22 @@ fn bombs() -> Vec<Vec<u8>> {
     for which in [1, 2] {
         found.push(repeated(which, &list(2_000_000), &[0xf6], 2_000_000));
     }
+    // An operation whose core is lists in lists, each of which claims to be endless.
+    let mut core = vec![0x88, 1, 0xf6, 0x58, 32];
+    core.extend([1; 32]);
+    core.push(0x50);
+    core.extend([2; 16]);
+    core.push(0xf6);
+    core.extend([0x9a, 0xff, 0xff, 0xff, 0xff].repeat(100));
+    let operation = [&[0x84, 0x59][..], &(core.len() as u16).to_be_bytes(), &core].concat();
+    found.push(
+        operation
+            .chunks(255)
+            .fold(Output::default().byte(1), |out, piece| {
+                out.bytes(&[0, 0]).byte(piece.len() as u8).bytes(piece)
+            })
+            .0,
+    );
     found.push(repeated(5, b"rhizome:", b"aaaaaaaa", 200_000));
     found
 }

@@ -82,7 +82,14 @@ fn build() -> World {
         };
         let agreed = consent(&keys[n].signing, &state.identity(), &public, peer);
         let operation = if peer {
-            add_peer(&mut random, &by, public, agreed, vec!["peer.example:7777".into()], "peer")
+            add_peer(
+                &mut random,
+                &by,
+                public,
+                agreed,
+                vec!["peer.example:7777".into()],
+                "peer",
+            )
         } else {
             add_device(&mut random, &by, public, agreed, "second").expect("an honest key")
         };
@@ -126,8 +133,15 @@ impl World {
     pub fn replica(&self, n: usize) -> Replica {
         let store = LogStore::in_memory(&mut SeededRandom::new(n as u64)).expect("a database in memory");
         let signing = self.keys[n].signing.clone();
-        Replica::adopt(store, self.log.clone(), Vec::new(), signing, Arc::new(|| 1_000), Limits::default())
-            .expect("a log that was checked")
+        Replica::adopt(
+            store,
+            self.log.clone(),
+            Vec::new(),
+            signing,
+            Arc::new(|| 1_000),
+            Limits::default(),
+        )
+        .expect("a log that was checked")
     }
 
     /// Which member has this signing key.
@@ -196,11 +210,23 @@ pub struct Signed {
 }
 
 /// A commit.
-pub const COMMIT: Signed = Signed { purpose: "commit", signer: 7, hashed: true };
+pub const COMMIT: Signed = Signed {
+    purpose: "commit",
+    signer: 7,
+    hashed: true,
+};
 /// The start of an author log.
-pub const START: Signed = Signed { purpose: "start", signer: 4, hashed: false };
+pub const START: Signed = Signed {
+    purpose: "start",
+    signer: 4,
+    hashed: false,
+};
 /// A receipt.
-pub const RECEIPT: Signed = Signed { purpose: "receipt", signer: 1, hashed: false };
+pub const RECEIPT: Signed = Signed {
+    purpose: "receipt",
+    signer: 1,
+    hashed: false,
+};
 
 /// Signs `[core, signature]` anew with the key of the member that its core names, or else of device 0, whose key is put in. `None` if the
 /// bytes are not of that shape.
@@ -292,7 +318,12 @@ impl AnyOperation<'_> {
         core.extend(encode(&None::<Hash>));
         core.extend(encode(&sealed_hash));
         let signature = self.signing.sign("operation", &hash("operation", &[&core]).0);
-        encode(&(bytes(&core), signature, None::<ByteBuf>, self.sealed.clone().map(ByteBuf::from)))
+        encode(&(
+            bytes(&core),
+            signature,
+            None::<ByteBuf>,
+            self.sealed.clone().map(ByteBuf::from),
+        ))
     }
 }
 

@@ -1,9 +1,6 @@
 //! Automerge changes from a peer, behind a good checksum and a good head.
 
-use std::{
-    collections::BTreeMap,
-    sync::OnceLock,
-};
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use automerge::Change;
 use miniz_oxide::{deflate::compress_to_vec, inflate::decompress_to_vec_with_limit};
@@ -139,7 +136,10 @@ impl History {
             Err(error) => {
                 assert_eq!(self.document.heads(), heads, "an error that changes the document");
                 assert_eq!(self.document.pending(), pending);
-                assert!(same(&self.document.value(), &value), "an error that changes the document");
+                assert!(
+                    same(&self.document.value(), &value),
+                    "an error that changes the document"
+                );
                 Err(error)
             }
         }
@@ -208,7 +208,15 @@ pub fn tails() -> Vec<Vec<u8>> {
         |edit| edit.increment(&path(["count"]), -5),
         |edit| edit.delete(&path(["list"])),
         |edit| edit.insert(&path(["list"]), 1, Value::Float(0.5)),
-        |edit| edit.set(&path(["deep"]), Value::List(vec![Value::Map(BTreeMap::from([("a".into(), Value::Bytes(vec![1, 2]))]))])),
+        |edit| {
+            edit.set(
+                &path(["deep"]),
+                Value::List(vec![Value::Map(BTreeMap::from([(
+                    "a".into(),
+                    Value::Bytes(vec![1, 2]),
+                )]))]),
+            )
+        },
         |edit| edit.set(&path(["date"]), Value::Date(-1)),
         |edit| edit.set(&path(["new"]), Value::Text("text of its own".into())),
         |edit| {
@@ -220,7 +228,9 @@ pub fn tails() -> Vec<Vec<u8>> {
     ];
     let of = |document: &Document, edit: &Work| {
         let mut document = document.fork_as(&ACTORS[0]);
-        tail(&contents(&document.edit::<(), DocumentError>(edit).expect("an edit").1[0]))
+        tail(&contents(
+            &document.edit::<(), DocumentError>(edit).expect("an edit").1[0],
+        ))
     };
     edits.iter().map(|edit| of(&base().document, edit)).collect()
 }
@@ -290,7 +300,10 @@ fn check(history: &History) {
         changes.reverse();
         backwards.apply(&changes).expect("every one was taken before");
         assert_eq!(backwards.heads(), document.heads());
-        assert!(same(&backwards.value(), &document.value()), "orders of changes differ in what they show");
+        assert!(
+            same(&backwards.value(), &document.value()),
+            "orders of changes differ in what they show"
+        );
     }
     // Somebody goes on editing it.
     let mut edited = document.fork_as(&ACTORS[2]);

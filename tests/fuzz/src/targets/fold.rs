@@ -85,7 +85,9 @@ fn take(input: &mut Input<'_>, replica: &Replica) -> Vec<Range> {
             break;
         }
         let device = usize::from(input.byte() & 1);
-        let plains: Vec<Vec<u8>> = (0..=input.byte() % 3).map(|_| plain(input, device, &mut mirror)).collect();
+        let plains: Vec<Vec<u8>> = (0..=input.byte() % 3)
+            .map(|_| plain(input, device, &mut mirror))
+            .collect();
         note_input(4 * plains.iter().map(Vec::len).sum::<usize>());
         let seq = heads[device].seq + 1;
         let sections: Vec<Section> = plains

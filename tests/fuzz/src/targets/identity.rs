@@ -9,7 +9,6 @@ use rhizome::{
     sync::Known,
 };
 
-
 use crate::{
     input::Input,
     world::{self, AnyOperation, COMMIT, MEMBERS, world},
@@ -44,7 +43,10 @@ pub fn operation(data: &[u8]) {
 /// Commits an operation, and checks what a verdict promises.
 fn judge_and_apply(state: &mut State, operation: &Operation, time: u64) -> Option<Commit> {
     let before = state.clone();
-    let orderer = world().keys.iter().find(|keys| state.orderers().contains(&keys.signing.public()))?;
+    let orderer = world()
+        .keys
+        .iter()
+        .find(|keys| state.orderers().contains(&keys.signing.public()))?;
     let verdict = state.judge(operation);
     let commit = state.next_commit(&orderer.signing, operation, time)?;
     match state.apply(&commit, operation) {
@@ -103,7 +105,12 @@ fn public(input: &mut Input<'_>, state: &State, peer: bool) -> Vec<u8> {
         // A point of small order: nothing may be wrapped for it.
         keys.1.0 = [0; 32];
     }
-    let agreed = consent(&world.keys[member].signing, &state.identity(), &keys, peer ^ (choices & 4 != 0));
+    let agreed = consent(
+        &world.keys[member].signing,
+        &state.identity(),
+        &keys,
+        peer ^ (choices & 4 != 0),
+    );
     if peer {
         let services = (0..input.byte() % 12)
             .map(|_| String::from_utf8_lossy(input.chunk()).into_owned())
@@ -115,7 +122,11 @@ fn public(input: &mut Input<'_>, state: &State, peer: bool) -> Vec<u8> {
         });
     }
     // A wrap of anything, for anybody, by any name.
-    let plain: &[u8] = if choices & 8 == 0 { &world.identity_key } else { input.chunk() };
+    let plain: &[u8] = if choices & 8 == 0 {
+        &world.identity_key
+    } else {
+        input.chunk()
+    };
     let id = if choices & 16 == 0 {
         state.key_id()
     } else {
@@ -163,14 +174,24 @@ pub fn propose(input: &mut Input<'_>, state: &State) -> Vec<u8> {
                 name: Some("name".into()),
                 ..SealedPart::default()
             };
-            Some(world::seal_part(&state.binding(), &nonce, &world.identity_key, &encode(&part)))
+            Some(world::seal_part(
+                &state.binding(),
+                &nonce,
+                &world.identity_key,
+                &encode(&part),
+            ))
         }
         3 => {
             // Under a key that may not be known, or come later.
             let key = [input.byte(); 32];
             Some(world::seal_part(&state.binding(), &nonce, &key, input.chunk()))
         }
-        _ => Some(world::seal_part(&state.binding(), &nonce, &world.identity_key, input.chunk())),
+        _ => Some(world::seal_part(
+            &state.binding(),
+            &nonce,
+            &world.identity_key,
+            input.chunk(),
+        )),
     };
     let operation = AnyOperation {
         signing,

@@ -109,6 +109,9 @@ pub fn section(data: &[u8]) {
         if let Ok(contents) = open_entry(&entry, &world().section_key) {
             assert_eq!(contents.len(), sections.len());
         }
-        assert!(open_entry(&entry, &SealKey::derive("section", &[0; 32])).is_err(), "opened by another key");
+        assert!(
+            open_entry(&entry, &SealKey::derive("section", &[0; 32])).is_err(),
+            "opened by another key"
+        );
     }
 }

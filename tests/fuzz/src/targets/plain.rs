@@ -45,7 +45,10 @@ pub fn ticket(data: &[u8]) {
     let code = format!("rhizome:{}", BASE32_NOPAD.encode(&checked).to_ascii_lowercase());
     if let Ok(ticket) = Ticket::parse_at(&code, 0) {
         assert_eq!(ticket.to_string(), code, "two cores for one ticket");
-        assert_eq!(Ticket::parse(&format!(" {}\n", code.to_uppercase())).as_ref(), Ok(&ticket));
+        assert_eq!(
+            Ticket::parse(&format!(" {}\n", code.to_uppercase())).as_ref(),
+            Ok(&ticket)
+        );
     }
 }
 

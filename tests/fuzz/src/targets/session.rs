@@ -135,7 +135,9 @@ impl<'a> Talk<'a> {
             1 => sign_all(decode(input.chunk())?),
             2 => {
                 let (_, _, digest) = self.replica.state().expect("read");
-                let proofs = (0..input.byte() % 3).map(|_| propose(input, &known.tentative)).collect();
+                let proofs = (0..input.byte() % 3)
+                    .map(|_| propose(input, &known.tentative))
+                    .collect();
                 Message::Hello {
                     identity: self.replica.identity(),
                     digest: if kind & 0x80 != 0 { digest } else { Hash([9; 32]) },
@@ -153,7 +155,11 @@ impl<'a> Talk<'a> {
                     .collect();
                 Message::State {
                     count: if truth { known.ordered.count() } else { input.number() },
-                    head: if truth { known.ordered.head() } else { Some(Hash([input.byte(); 32])) },
+                    head: if truth {
+                        known.ordered.head()
+                    } else {
+                        Some(Hash([input.byte(); 32]))
+                    },
                     pending: known.pending_ids(),
                     items,
                     more: kind & 0x40 != 0,
@@ -161,7 +167,11 @@ impl<'a> Talk<'a> {
             }
             4 | 5 => {
                 // Entries of the other device, on from where it was or from the start: a fork.
-                let after = if kind & 0x80 == 0 { self.head } else { Position::start(&world::author(REMOTE)) };
+                let after = if kind & 0x80 == 0 {
+                    self.head
+                } else {
+                    Position::start(&world::author(REMOTE))
+                };
                 let entries: Vec<Vec<Section>> = (0..=input.byte() % 3)
                     .map(|n| {
                         let plain = World::plain(input.chunk());
@@ -180,8 +190,13 @@ impl<'a> Talk<'a> {
                 let mut pairs = Vec::new();
                 for _ in 0..=input.byte() % 3 {
                     let bytes = propose(input, &state);
-                    let Ok(operation) = Operation::decode(&bytes) else { continue };
-                    let orderer = world.keys.iter().find(|keys| state.orderers().contains(&keys.signing.public()))?;
+                    let Ok(operation) = Operation::decode(&bytes) else {
+                        continue;
+                    };
+                    let orderer = world
+                        .keys
+                        .iter()
+                        .find(|keys| state.orderers().contains(&keys.signing.public()))?;
                     let commit: Commit = if kind & 0x80 == 0 {
                         state.next_commit(&orderer.signing, &operation, input.number())?
                     } else {
@@ -192,7 +207,11 @@ impl<'a> Talk<'a> {
                 }
                 Message::Commits(pairs)
             }
-            8 => Message::Operations((0..=input.byte() % 3).map(|_| propose(input, &known.tentative)).collect()),
+            8 => Message::Operations(
+                (0..=input.byte() % 3)
+                    .map(|_| propose(input, &known.tentative))
+                    .collect(),
+            ),
             9 => {
                 let (author, _) = self.position(input);
                 let points = (0..input.byte() % 5)
