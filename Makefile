@@ -36,6 +36,7 @@ demo: rust ## two devices and a cloud peer do what the product is for; ENTRIES=d
 .PHONY: test
 test: rust venv ## all tests: Rust, the reader in Python, the demo in short form checked by the reader
 	cargo test --workspace --locked
+	python3 tests/fuzz/run.py --short
 	cd tests/reader && $(PY) -m unittest discover -s tests -t .
 	cd tests/reader && $(PY) -m rhizome_reader vectors ../vectors
 	cargo build --locked -p rhizome-cloud -p rhizome-journal
@@ -64,6 +65,10 @@ bench: rust ## measure against others doing the same work; ONLY=id: one measure.
 .PHONY: bench-check
 bench-check: rust
 	python3 tests/bench/run.py --check
+
+.PHONY: fuzz
+fuzz: rust ## fuzz every decoder from the committed corpus on; TIME=seconds each (60), ONLY=target, SEED=n
+	TIME="$(TIME)" ONLY="$(ONLY)" SEED="$(SEED)" python3 tests/fuzz/run.py
 
 .PHONY: mutants
 mutants: rust venv ## break a copy of the code in known ways; the tests must notice each

@@ -14,8 +14,8 @@ mod secret;
 mod sign;
 mod wrap;
 
-pub(crate) use cbor::encode_secret;
 pub use cbor::{Bounded, CborError, decode, decode_canonical, encode};
+pub(crate) use cbor::{Passed, encode_secret};
 pub(crate) use hash::hash_of_secret;
 pub use hash::{Hash, derive_key, hash, keyed_proof};
 pub(crate) use ids::{bytes_id, hex};

@@ -38,6 +38,7 @@ claim_target() {
     here=$(pwd -P)
     [ "$(cat "$CARGO_TARGET_DIR/.clone" 2>/dev/null)" != "$here" ] || return 0
     find core cloud examples tests/bench/ours -type f \( -name '*.rs' -o -name '*.sql' \) -exec touch {} +
+    find core cloud examples tests/fuzz -type f \( -name '*.rs' -o -name '*.sql' \) -exec touch {} +
     printf '%s\n' "$here" >"$CARGO_TARGET_DIR/.clone"
 }
 
@@ -45,6 +46,8 @@ claim_target() {
 missing() {
     command -v make >/dev/null || echo make
     command -v cc >/dev/null || echo gcc
+    # For libFuzzer, which is C++.
+    command -v c++ >/dev/null || echo g++
     command -v pkg-config >/dev/null || echo pkg-config
     if command -v cc >/dev/null; then
         echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1 || echo libc6-dev
@@ -107,7 +110,7 @@ all | bench)
     case "$(uname -s)" in
     Linux) setup_linux ;;
     Darwin) setup_macos ;;
-    *) echo "setup: $(uname -s) is not known here; a C compiler, make and python3 are needed" ;;
+    *) echo "setup: $(uname -s) is not known here; a C and a C++ compiler, make and python3 are needed" ;;
     esac
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' || fail "$(python3 --version) is too old: the tests' reader needs 3.9 or later"
     check_rust

@@ -2,9 +2,10 @@
 
 use std::marker::PhantomData;
 
+use ipld_core::cid::{Cid, serde::BytesToCidVisitor};
 use serde::{
     Deserialize, Serialize,
-    de::{DeserializeOwned, SeqAccess, Visitor},
+    de::{DeserializeOwned, MapAccess, SeqAccess, Visitor},
 };
 
 use zeroize::Zeroizing;
@@ -58,6 +59,71 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Bounded<T, N
     }
 }
 
+/// A value of any shape that is checked and not kept.
+pub(crate) struct Passed;
+
+impl<'de> Deserialize<'de> for Passed {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(Passed)
+    }
+}
+
+impl<'de> Visitor<'de> for Passed {
+    type Value = Passed;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a DAG-CBOR value")
+    }
+
+    fn visit_none<E>(self) -> Result<Passed, E> {
+        Ok(Passed)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Passed, E> {
+        Ok(Passed)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Passed, E> {
+        Ok(Passed)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Passed, E> {
+        Ok(Passed)
+    }
+
+    fn visit_i128<E>(self, _: i128) -> Result<Passed, E> {
+        Ok(Passed)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Passed, E> {
+        Ok(Passed)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Passed, E> {
+        Ok(Passed)
+    }
+
+    fn visit_bytes<E>(self, _: &[u8]) -> Result<Passed, E> {
+        Ok(Passed)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Passed, A::Error> {
+        while let Some(Passed) = seq.next_element()? {}
+        Ok(Passed)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Passed, A::Error> {
+        while let Some((Passed, Passed)) = map.next_entry()? {}
+        Ok(Passed)
+    }
+
+    /// The library's way to say that this is a link (tag 42).
+    fn visit_newtype_struct<D: serde::Deserializer<'de>>(self, d: D) -> Result<Passed, D::Error> {
+        let _: Cid = d.deserialize_bytes(BytesToCidVisitor)?;
+        Ok(Passed)
+    }
+}
+
 /// Encodes `value` as DAG-CBOR.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     serde_ipld_dagcbor::to_vec(value).expect("our own types have text keys and finite numbers, and a Vec does not fail")
@@ -72,7 +138,10 @@ pub(crate) fn encode_secret<T: Serialize>(value: &T) -> Zeroizing<Vec<u8>> {
 
 /// Decodes DAG-CBOR; bytes that follow the value are an error. What is read this way is only ever acted upon, never
 /// hashed or signed again.
+///
+/// All of it is walked before any of it is kept: a list that claims more items than there are bytes reserves nothing for them.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CborError> {
+    let Passed = serde_ipld_dagcbor::from_slice(bytes).map_err(|_| CborError::Malformed)?;
     serde_ipld_dagcbor::from_slice(bytes).map_err(|_| CborError::Malformed)
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Keys;
 use crate::crypto::{
-    Hash, PublicKey, Secret, Zeroizing, decode, encode_secret, hash, hash_of_secret, keyed_proof, wiping,
+    Bounded, Hash, PublicKey, Secret, Zeroizing, decode, encode_secret, hash, hash_of_secret, keyed_proof, wiping,
 };
 
 /// What the side that speaks is.
@@ -85,7 +85,12 @@ pub enum TicketError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireTicket(u8, u8, PublicKey, Vec<String>, Secret<16>, u64);
+struct WireTicket(u8, u8, PublicKey, Bounded<String, MAX_ADDRESSES>, Secret<16>, u64);
+
+/// The most addresses in a ticket.
+const MAX_ADDRESSES: usize = 64;
+/// The most letters of a code: what is longer was not shown by us, and several copies are made of it.
+const MAX_CODE: usize = 32 * 1024;
 
 impl Ticket {
     /// Reads a code as typed or scanned; white space around it and letter case do not matter.
@@ -94,7 +99,11 @@ impl Ticket {
     }
 
     fn read(text: &str) -> Result<Self, TicketError> {
-        let code = Zeroizing::new(text.trim().to_ascii_lowercase());
+        let code = text.trim();
+        if code.len() > MAX_CODE {
+            return Err(TicketError::Damaged);
+        }
+        let code = Zeroizing::new(code.to_ascii_lowercase());
         let code = code.strip_prefix("rhizome:").ok_or(TicketError::NotATicket)?;
         let code = Zeroizing::new(code.to_ascii_uppercase());
         let bytes = BASE32_NOPAD.decode(code.as_bytes()).map_err(|_| TicketError::Damaged)?;
@@ -115,7 +124,7 @@ impl Ticket {
         Ok(Self {
             role,
             endpoint,
-            addresses,
+            addresses: addresses.0,
             secret,
             expires,
         })
@@ -139,7 +148,7 @@ impl std::fmt::Display for Ticket {
             1,
             self.role.byte(),
             self.endpoint,
-            self.addresses.clone(),
+            Bounded(self.addresses.clone()),
             self.secret.clone(),
             self.expires,
         ));

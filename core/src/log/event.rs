@@ -1,10 +1,9 @@
 //! Events, and what a section holds once it is opened.
 
-use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use super::{AuthorId, LogError, Time};
-use crate::crypto::{bytes_id, decode, encode, hash};
+use crate::crypto::{Passed, bytes_id, decode, encode, hash};
 
 bytes_id!(
     /// A document: 16 random bytes.
@@ -151,7 +150,7 @@ impl<'de> Deserialize<'de> for Event {
                         })
                     }
                     _ => {
-                        let _: Ipld = seq.next_element()?.ok_or_else(missing)?;
+                        let Passed = seq.next_element()?.ok_or_else(missing)?;
                         Event::Unknown(kind)
                     }
                 })

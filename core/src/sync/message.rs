@@ -5,7 +5,7 @@ use serde_bytes::ByteBuf;
 
 use crate::{
     crypto::{Bounded, Hash, Signature, decode, encode},
-    identity::{IdentityId, Keys},
+    identity::{IdentityId, Keys, MAX_SERVICES},
     log::{AuthorId, Item, LogError, Range, StoreId},
 };
 
@@ -106,6 +106,9 @@ reasons!(
         Invalid = "invalid",
     }
 );
+
+/// Why a link fails.
+const LINK_REFUSALS: [&str; 6] = ["wrong-code", "expired", "used", "declined", "same-role", "not-possible"];
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -402,15 +405,22 @@ impl Message {
             34 => Self::LinkReveal(decode::<(Hash,)>(body)?.0),
             35 => Self::LinkOffer(decode::<(IdentityId,)>(body)?.0),
             36 => {
-                let (consent, name, services) = decode(body)?;
+                let (consent, name, services): (_, _, Bounded<_, MAX_SERVICES>) = decode(body)?;
                 Self::LinkConsent {
                     consent,
                     name,
-                    services,
+                    services: services.0,
                 }
             }
             37 => Self::LinkWelcome(decode::<(Hash,)>(body)?.0),
-            38 => Self::LinkRefused(decode::<(String,)>(body)?.0),
+            38 => {
+                // It is shown to people and written into logs: the words of the format, nothing that a stranger thought of.
+                let (reason,): (String,) = decode(body)?;
+                if !LINK_REFUSALS.contains(&reason.as_str()) {
+                    return Err(MessageError::Malformed(kind));
+                }
+                Self::LinkRefused(reason)
+            }
             39 => {
                 let [] = decode::<[u8; 0]>(body)?;
                 Self::LinkDone
