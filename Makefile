@@ -45,8 +45,8 @@ test: rust venv ## all tests: Rust, the reader in Python, the demo in short form
 	$(PY) tests/bench/run.py --check
 
 .PHONY: sim
-sim: rust ## the network simulation with more schedules; SEEDS=n (20000)
-	RHIZOME_SIM_SCHEDULES=$(SEEDS) cargo test --locked -p rhizome --test simulation
+sim: rust ## the simulation with more schedules; SEEDS=n (20000), FIRST=seed (0)
+	RHIZOME_SIM_SCHEDULES=$(SEEDS) RHIZOME_SIM_FIRST=$(or $(FIRST),0) cargo test --locked -p rhizome --test simulation -- --nocapture
 
 .PHONY: kill
 kill: rust ## kill a writing process at random points, more times; ROUNDS=n (100)

@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     identity::{IdentityError, IdentityId},
     net::{Drive, Frames, Host, Mode, Net, NetError, Report, Service, ServiceLimits, StopReason, stopped},
-    sync::{Message, Outcome, RefuseReason, Replica, ReplicaError, Session, SessionError},
+    sync::{ByeReason, Message, Outcome, RefuseReason, Replica, ReplicaError, Session, SessionError},
 };
 
 /// Within a sync, how long one peer may take to answer at all.
@@ -273,11 +273,27 @@ impl Running {
         result
     }
 
+    /// Whoever says that this device is no member may have been put back to a time before it was: it is shown the proof.
     async fn dial_and_drive(
         self: &Arc<Self>,
         target: &Target,
         mode: Mode,
         stop: Option<watch::Receiver<bool>>,
+    ) -> Result<Report, NetError> {
+        match self.drive_once(target, mode, stop.clone(), Session::dial).await {
+            Err(NetError::Refused(ByeReason::NotAMember)) => {
+                self.drive_once(target, mode, stop, Session::dial_proving).await
+            }
+            other => other,
+        }
+    }
+
+    async fn drive_once(
+        self: &Arc<Self>,
+        target: &Target,
+        mode: Mode,
+        stop: Option<watch::Receiver<bool>>,
+        dial: fn(&Replica, PublicKey) -> Result<Session, SessionError>,
     ) -> Result<Report, NetError> {
         let within = match mode {
             Mode::Once { deadline, .. } => deadline.saturating_duration_since(Instant::now()).min(CONNECT_WITHIN),
@@ -307,7 +323,7 @@ impl Running {
         let frames = Frames::new(send, recv, net.options().observer.clone());
         frames.trust();
         let (replica, key) = (self.replica.clone(), target.key);
-        let session = tokio::task::spawn_blocking(move || Session::dial(&replica, key))
+        let session = tokio::task::spawn_blocking(move || dial(&replica, key))
             .await
             .map_err(|_| NetError::Stopped)??;
         let (contacts, peer) = (Arc::downgrade(self), target.key);

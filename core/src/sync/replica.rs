@@ -234,19 +234,23 @@ impl Replica {
     }
 
     /// Operations that show this device is a member, if that is not ordered yet: the one that adds it, after those that add whoever let it in.
-    pub fn proofs(&self) -> Vec<Vec<u8>> {
+    /// `whole`: even if it is ordered, for one who was put back to a time before that.
+    pub fn proofs(&self, whole: bool) -> Vec<Vec<u8>> {
         let known = self.known();
+        let in_effect = known.log.iter().zip(&known.verdicts);
+        let in_effect = in_effect.filter(|(_, verdict)| whole && **verdict == Verdict::Ok);
+        let operations = in_effect.map(|((_, operation), _)| operation).chain(&known.pending);
         let mut unknown = vec![self.signer()];
         let mut proofs = Vec::new();
         // Each stands after what it builds on, so the way back meets them all.
-        for operation in known.pending.iter().rev() {
+        for operation in operations.rev() {
             let adds = match operation.body() {
                 Body::AddDevice { device, .. } => device.0,
                 Body::AddPeer { peer, .. } => peer.0,
                 _ => continue,
             };
             let ordered = known.ordered.devices().contains_key(&adds) || known.ordered.peers().contains_key(&adds);
-            if unknown.contains(&adds) && !ordered && proofs.len() < MAX_PROOFS {
+            if unknown.contains(&adds) && (whole || !ordered) && proofs.len() < MAX_PROOFS {
                 unknown.push(operation.core().proposer);
                 proofs.push(operation.encode());
             }
@@ -580,7 +584,7 @@ impl std::fmt::Debug for Replica {
 /// Whether a branch that a peer names may include `position`, as far as can be told here: of a log that forked, one branch says nothing of
 /// another.
 fn includes(read: &Read<'_>, item: &Item, position: Position) -> Result<bool, StoreError> {
-    if item.head() == position || item.2 < position.seq {
+    if item.head() == position || item.2 <= position.seq {
         return Ok(item.head() == position);
     }
     let mut known = false;

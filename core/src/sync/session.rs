@@ -160,8 +160,18 @@ pub struct Session {
 impl Session {
     /// The side that dials: its first message is its hello.
     pub fn dial(replica: &Replica, remote: PublicKey) -> Result<Self, SessionError> {
+        Self::dial_with(replica, remote, false)
+    }
+
+    /// As [`Session::dial`], once more after the other side said that this one is no member: it may have been put back to a time before it was.
+    /// The hello is longer by the operations that show it.
+    pub fn dial_proving(replica: &Replica, remote: PublicKey) -> Result<Self, SessionError> {
+        Self::dial_with(replica, remote, true)
+    }
+
+    fn dial_with(replica: &Replica, remote: PublicKey, whole: bool) -> Result<Self, SessionError> {
         let mut session = Self::new(remote, None);
-        session.say_hello(replica)?;
+        session.say_hello(replica, whole)?;
         session.outcome.round_trips = 1;
         Ok(session)
     }
@@ -204,7 +214,7 @@ impl Session {
         }
     }
 
-    fn say_hello(&mut self, replica: &Replica) -> Result<(), SessionError> {
+    fn say_hello(&mut self, replica: &Replica, whole: bool) -> Result<(), SessionError> {
         // Receipts and heads first: what comes between these reads is then newer than both, and looked at again.
         self.receipts = replica.read(|read| read.receipts_of(&replica.identity(), &self.remote))?;
         self.seen = replica.read(|read| read.heads(&replica.identity()))?;
@@ -215,7 +225,7 @@ impl Session {
             identity: replica.identity(),
             digest,
             store: replica.store().store_id(),
-            proofs: replica.proofs(),
+            proofs: replica.proofs(whole),
         });
         Ok(())
     }
@@ -347,7 +357,7 @@ impl Session {
                 .tentative
                 .by_endpoint(&endpoint)
                 .ok_or(SessionError::NotAMember)?;
-            self.say_hello(replica)?;
+            self.say_hello(replica, false)?;
         }
         let (their_commits, their_pending, offered) = std::mem::take(&mut self.offered);
         // Both sides compare the same two digests, so that both go the same way, whatever was written here since our hello.
@@ -850,28 +860,41 @@ impl Session {
         }
         // Whatever was on the way for this author did not join on.
         self.forget_in_flight(&author);
-        let mut common = Position::start(&author);
-        for (seq, hash) in points {
+        let mut shared = &points[points.len()..];
+        for (place, (seq, hash)) in points.iter().enumerate() {
             let point = Position { seq: *seq, hash: *hash };
             if replica.read(|read| read.holds(&author, point))? {
-                common = point;
+                // What comes after it in the list comes before it in the log.
+                shared = &points[place..];
                 break;
             }
+        }
+        let start = [(1, Hash(author.0))];
+        if shared.is_empty() {
+            shared = &start;
         }
         let of_author = self.theirs.entry(author).or_default();
         if of_author.len() >= MAX_ITEMS_OF_AUTHOR {
             return Err(SessionError::Protocol("too many points"));
         }
-        of_author.push(Item(author, 0, common.seq, common.hash));
+        of_author.push(Item(author, 0, shared[0].0, shared[0].1));
+        // Of a log that forked, each branch goes on from where it parted from theirs.
+        for branch in replica.read(|read| read.branches(&author))? {
+            for (seq, hash) in shared {
+                let point = Position { seq: *seq, hash: *hash };
+                if replica.read(|read| read.is_on(&author, &branch, point))? {
+                    if of_author.iter().all(|item| item.head() != point) {
+                        of_author.push(Item(author, 0, *seq, *hash));
+                    }
+                    break;
+                }
+            }
+        }
         self.dirty.insert(author);
-        let newest = Position {
-            seq: points[0].0,
-            hash: points[0].1,
-        };
-        if common != newest && self.located.insert(author) {
+        if shared[0] != points[0] && self.located.insert(author) {
             self.say(Message::Locate {
                 author,
-                points: vec![(common.seq, common.hash)],
+                points: shared.to_vec(),
             });
         }
         Ok(())

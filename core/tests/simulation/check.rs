@@ -75,8 +75,11 @@ impl World {
         let [mine, theirs] = [side, 1 - side].map(|side| self.node(link.ends[side]).known().expect("both run"));
         match error {
             SessionError::NotAMember if side == 1 => {
-                // What the other side could have shown: what it knows of itself, and who proposed it.
+                // What the other side could show: whatever it knows of itself, and of who let it in.
                 let mut pending = mine.pending.clone();
+                if link.proving {
+                    pending.extend(theirs.log.iter().map(|(_, operation)| operation.clone()));
+                }
                 pending.extend(theirs.pending.iter().cloned());
                 let together = Known::from_log(mine.log.clone(), pending).map_err(broken("logs that do not fit"))?;
                 let stranger = self.key(link.ends[0]);
@@ -104,8 +107,17 @@ impl World {
     pub fn before_meeting(&self, ends: [u64; 2]) -> Result<Contradicted, Failure> {
         let mut found = Vec::new();
         for (name, other) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+            let theirs = self.heads(other)?;
             for (author, position) in self.receipts(name, &self.key(other))? {
-                if !self.holds(other, &author, position)? {
+                if self.holds(other, &author, position)? {
+                    continue;
+                }
+                // A later head that `name` has not seen could come after the position, for all it knows.
+                let mut could = false;
+                for branch in theirs.get(&author).into_iter().flatten() {
+                    could |= branch.head.seq > position.seq && !self.holds(name, &author, branch.head)?;
+                }
+                if !could {
                     found.push((name, other));
                     break;
                 }

@@ -21,6 +21,10 @@ pub struct Link {
     pub twisted: bool,
     /// Bytes that may still go over it.
     pub allowance: Option<usize>,
+    /// Side 0 shows in its hello that it is a member.
+    pub proving: bool,
+    /// Side 1 said that it does not know side 0.
+    pub stranger: bool,
 }
 
 /// What one turn of one side did.
@@ -41,14 +45,21 @@ impl Link {
         remote: PublicKey,
         endpoint: PublicKey,
         allowance: Option<usize>,
+        proving: bool,
     ) -> Result<Self, SessionError> {
+        let dialler = match proving {
+            true => Session::dial_proving(replicas[0], remote)?,
+            false => Session::dial(replicas[0], remote)?,
+        };
         Ok(Self {
             ends,
-            sessions: [Session::dial(replicas[0], remote)?, Session::listen(endpoint)],
+            sessions: [dialler, Session::listen(endpoint)],
             changes: replicas.map(|replica| replica.store().changes()),
             to: Default::default(),
             twisted: false,
             allowance,
+            proving,
+            stranger: false,
         })
     }
 

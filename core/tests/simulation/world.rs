@@ -11,7 +11,7 @@ use rhizome::{
     crypto::{Hash, PublicKey, SeededRandom},
     identity::{IdentityError, add_device, add_peer, change_orderers, consent},
     store::Quota,
-    sync::{Message, ReplicaError},
+    sync::{Message, ReplicaError, SessionError},
 };
 
 use super::{
@@ -68,6 +68,8 @@ pub enum Meeting {
     Apart,
     /// The connection broke.
     Cut,
+    /// The one that was dialled does not know the other.
+    Stranger,
     /// Both have what the other had, but for what one refused.
     Whole { moved: bool, refused: bool },
 }
@@ -191,7 +193,7 @@ impl World {
                 if self.links.contains_key(&link) {
                     return Ok(false);
                 }
-                let connected = self.connect(from, to, None)?;
+                let connected = self.connect(from, to, None, false)?;
                 Ok(connected.map(|made| self.links.insert(link, made)).is_some())
             }
             Step::Turn { link, side, count } => self.turn_link(link, side, count),
@@ -421,7 +423,13 @@ impl World {
     }
 
     /// A connection, if they can meet and `from` knows whom it dials.
-    fn connect(&mut self, from: u64, to: u64, allowance: Option<usize>) -> Result<Option<Link>, Failure> {
+    fn connect(
+        &mut self,
+        from: u64,
+        to: u64,
+        allowance: Option<usize>,
+        proving: bool,
+    ) -> Result<Option<Link>, Failure> {
         if !self.can_meet(from, to) {
             return Ok(None);
         }
@@ -433,7 +441,7 @@ impl World {
         }
         let endpoint = public(&self.nodes[&from].keys).2;
         let replicas = [&*ends[0].replica, &*ends[1].replica];
-        let link = Link::new([from, to], replicas, remote, endpoint, allowance);
+        let link = Link::new([from, to], replicas, remote, endpoint, allowance, proving);
         self.totals.sessions += 1;
         link.map(Some).map_err(broken("a session that cannot begin"))
     }
@@ -451,6 +459,7 @@ impl World {
             }
             Err(error) => {
                 self.totals.failed += 1;
+                link.stranger = error == SessionError::NotAMember;
                 if !link.twisted {
                     self.may_fail(link, side, &error)?;
                 }
@@ -499,7 +508,7 @@ impl World {
         link.twisted = true;
         match link.sessions[side].receive(Message::Operations(vec![operation]), replica) {
             // Before the hellos nothing else is heard.
-            Err(rhizome::sync::SessionError::Protocol(_)) => {
+            Err(SessionError::Protocol(_)) => {
                 self.links.remove(&number);
             }
             other => {
@@ -519,7 +528,15 @@ impl World {
 
     /// A whole session, or until so many bytes went over.
     pub fn meet(&mut self, from: u64, to: u64, allowance: Option<usize>) -> Result<Meeting, Failure> {
-        let Some(mut link) = self.connect(from, to, allowance)? else {
+        // Who is not known shows once more, and at length, that it is a member.
+        match self.meet_once(from, to, allowance, false)? {
+            Meeting::Stranger => self.meet_once(from, to, allowance, true),
+            other => Ok(other),
+        }
+    }
+
+    fn meet_once(&mut self, from: u64, to: u64, allowance: Option<usize>, proving: bool) -> Result<Meeting, Failure> {
+        let Some(mut link) = self.connect(from, to, allowance, proving)? else {
             return Ok(Meeting::Apart);
         };
         let before = self.before_meeting([from, to])?;
@@ -528,6 +545,7 @@ impl World {
             turns += 1;
             ensure!(turns < 20_000, "endless", "a session that never ends");
             match self.turn(&mut link, turns % 2)? {
+                None if link.stranger => return Ok(Meeting::Stranger),
                 None => return Ok(Meeting::Cut),
                 Some(busy) => quiet = if busy { 0 } else { quiet + 1 },
             }
