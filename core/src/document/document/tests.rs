@@ -521,6 +521,25 @@ fn bytes_of(change: ExpandedChange) -> Option<Vec<u8>> {
 }
 
 #[test]
+fn a_text_that_compresses_like_a_bomb_is_sent_as_it_is() {
+    let mut doc = Document::new(&[1; 32]);
+    let dull = "-".repeat(80_000);
+    let changes = edit(&mut doc, |e| e.set_text(&path(&["t"]), &dull));
+    let mut other = Document::new(&[2; 32]);
+    other.apply(&changes).unwrap();
+    assert_eq!(other.text(&path(&["t"])), Some(dull));
+    let mut third = Document::new(&[3; 32]);
+    third.apply(&doc.changes_since(&[])).unwrap();
+    assert_eq!(third.value(), doc.value());
+    // What compresses as text does is compressed.
+    let text: String = (0..8_000_u32)
+        .map(|n| format!("{} ", n.wrapping_mul(2_654_435_761)))
+        .collect();
+    let changes = edit(&mut doc, |e| e.set_text(&path(&["u"]), &text));
+    assert!(changes[0].len() < text.len());
+}
+
+#[test]
 fn a_change_that_jumps_ahead_is_refused() {
     let (doc, last) = victim();
     assert!(withstands(&doc, vec![bytes_of(last.clone()).unwrap()]));
