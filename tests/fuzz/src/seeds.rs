@@ -291,10 +291,10 @@ fn change_bombs() -> Vec<Vec<u8>> {
         }),
         tail(&mut base(), &|edit| edit.set_text(&path(["t"]), &"a".repeat(100_000))),
         tail(&mut base(), &|edit| {
-            edit.set(&path(["l"]), Value::List(vec![Value::Null; 100_000]))
+            edit.set(&path(["l"]), Value::List(vec![Value::Null; 2_000]))
         }),
         tail(&mut base(), &|edit| {
-            (0..2_000).try_for_each(|n| edit.set(&path([format!("{n:0500}").as_str()]), Value::Null))
+            (0..200).try_for_each(|n| edit.set(&path([format!("{n:0500}").as_str()]), Value::Null))
         }),
     ];
     let mut found = Vec::new();
