@@ -81,7 +81,7 @@ vectors: rust ## write tests/vectors again, after a change of format
 .PHONY: lint
 lint: rust ## formatting, clippy, links in the documentation, dependencies and their licences
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --features rhizome-fuzz/libfuzzer --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked
 	python3 tests/tools/licences.py --self-test
 	python3 tests/tools/licences.py

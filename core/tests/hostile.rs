@@ -184,14 +184,17 @@ fn a_flood_of_changes_that_wait_for_others_does_not_cost_the_views() {
     };
     let mut kept = Document::new(&actor(good));
     append(&mut writer, good, edit(&mut kept, "kept"));
-    // Every change but the first, large once it is inflated and small on the way.
+    // Every change but the first, as much larger once it is inflated as is let through.
+    let noise: String = (0..125_000u64)
+        .map(|n| rhizome::crypto::Hash::plain(&n.to_be_bytes()).to_string()[..8].to_owned())
+        .collect();
     let mut flood = Document::new(&actor(bad));
     edit(&mut flood, "first, and never sent");
     for n in 0..10 {
         append(
             &mut writer,
             bad,
-            edit(&mut flood, &format!("{n}{}", "a".repeat(7_900_000))),
+            edit(&mut flood, &format!("{n}{noise}{}", "a".repeat(6_900_000))),
         );
     }
     append(&mut writer, good, edit(&mut kept, "kept and changed"));

@@ -82,8 +82,7 @@ def run_target(binary, name, longest, seconds, seed):
     fresh(corpus)
     found.mkdir(parents=True, exist_ok=True)
     fresh(crashes)
-    for kind in ("seeds", "unpack"):
-        subprocess.run([binary, kind, name, corpus], check=True)
+    subprocess.run([binary, "unpack", name, corpus], check=True)
     command = [
         binary, "run", name, found, corpus, f"-max_total_time={seconds}", f"-max_len={longest}", f"-seed={seed}", f"-timeout={HANG_SECONDS}",
         f"-rss_limit_mb={RESIDENT_MB}", f"-artifact_prefix={crashes}/", "-print_final_stats=1", "-use_value_profile=1", "-verbosity=1", "-len_control=20",
@@ -126,6 +125,7 @@ def say(figures):
 
 def merge(binary, name):
     """The fewest inputs, and the shortest, that reach what corpus, seeds and findings reach together."""
+    subprocess.run([binary, "seeds", name, WORK / "corpus" / name], check=True)
     merged = fresh(WORK / "merged" / name)
     command = [binary, "run", name, "-merge=1", f"-rss_limit_mb={RESIDENT_MB}", merged, WORK / "corpus" / name, WORK / "found" / name]
     result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, cwd=WORK)

@@ -33,6 +33,12 @@ const MAX_MESSAGE_BYTES: u64 = 1024;
 /// a build that checks arithmetic).
 pub const MAX_COUNTER: i64 = 1 << 42;
 
+/// How often its compressed bytes the contents of a change may have. Entries carry a mebibyte, quotas count what is on the wire, and what a member
+/// sends must not be a thousand times as long here. Text is seldom above four; an own change that is is sent as it is ([`super::document`]).
+const MAX_RATIO: usize = 16;
+/// Small changes may be inflated to this whatever their ratio.
+const SMALL: usize = 16 << 10;
+
 /// What one change may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -52,7 +58,8 @@ impl Default for Limits {
         Limits {
             bytes: 8 << 20,
             inflated: 8 << 20,
-            operations: 1_000_000,
+            // Automerge takes some 550 bytes for each while it applies them, however few bytes of run lengths they came as: 60 MB.
+            operations: 110_000,
             names: 32 << 20,
         }
     }
@@ -132,7 +139,8 @@ pub fn open_change(bytes: &[u8], limits: Limits) -> Result<Cow<'_, [u8]>, ChunkE
         walk(rest.0, limits)?;
         return Ok(Cow::Borrowed(bytes));
     }
-    let contents = inflate(rest.0, limits.inflated)?;
+    let most = rest.0.len().saturating_mul(MAX_RATIO).max(SMALL);
+    let contents = inflate(rest.0, most.min(limits.inflated))?;
     walk(&contents, limits)?;
     let mut plain = Vec::with_capacity(HEADER + 10 + contents.len());
     plain.extend_from_slice(&MAGIC);

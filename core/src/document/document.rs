@@ -332,7 +332,7 @@ impl Document {
         self.doc
             .get_changes(&heads)
             .into_iter()
-            .map(|mut change| change.bytes().into_owned())
+            .map(|mut change| wire(&mut change, self.limits))
             .collect()
     }
 
@@ -393,7 +393,7 @@ impl Document {
             .filter(|change| change.hash() == hash)
             .ok_or(DocumentError::Failed)
             .and_then(|mut change| {
-                let bytes = change.bytes().into_owned();
+                let bytes = wire(&mut change, self.limits);
                 match check_change(&bytes, self.limits) {
                     Ok(()) => Ok(bytes),
                     Err(ChunkError::TooLarge | ChunkError::TooManyOperations) => Err(DocumentError::TooLarge),
@@ -645,6 +645,15 @@ impl Fault {
 /// used after a panic; callers work on copies.
 fn guard<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+/// The bytes of a change for peers: compressed, unless it is so well compressed that it looks like a bomb.
+fn wire(change: &mut Change, limits: Limits) -> Vec<u8> {
+    let bytes = change.bytes().into_owned();
+    if check_change(&bytes, limits) == Err(ChunkError::TooLarge) {
+        return change.raw_bytes().to_vec();
+    }
+    bytes
 }
 
 fn read_change(bytes: &[u8], limits: Limits, index: usize) -> Result<Change, DocumentError> {

@@ -86,9 +86,7 @@ pub fn unfold(mut input: Input<'_>, most: usize) -> Vec<u8> {
         let length = usize::from(input.byte());
         let piece = input.take(length);
         let room = (most - out.len()) / piece.len().max(1);
-        for _ in 0..count.min(room) {
-            out.extend_from_slice(piece);
-        }
+        out.extend_from_slice(&piece.repeat(count.min(room)));
         if room < count {
             break;
         }

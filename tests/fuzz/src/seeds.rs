@@ -95,7 +95,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             frames
         }
         "session" => sessions(),
-        _ => bombs(),
+        _ => [bombs(), change_bombs()].concat(),
     }
 }
 
@@ -246,6 +246,66 @@ fn sessions() -> Vec<Vec<u8>> {
             .chunk(&operation.encode())
             .0,
     );
+    found
+}
+
+/// The program that unfolds into `bytes`, with runs of one byte as repetitions.
+fn folded(out: Output, bytes: &[u8]) -> Output {
+    let runs: Vec<&[u8]> = bytes.chunk_by(|a, b| a == b).collect();
+    let mut out = out;
+    let mut plain: Vec<u8> = Vec::new();
+    let literal = |out: Output, plain: &mut Vec<u8>| {
+        let done = plain.chunks(255).fold(out, |out, piece| {
+            out.bytes(&[0, 0]).byte(piece.len() as u8).bytes(piece)
+        });
+        plain.clear();
+        done
+    };
+    for run in runs {
+        if run.len() < 16 {
+            plain.extend_from_slice(run);
+            continue;
+        }
+        out = literal(out, &mut plain);
+        for part in run.chunks(0x1_0000) {
+            out = out.bytes(&((part.len() - 1) as u16).to_le_bytes()).byte(1).byte(run[0]);
+        }
+    }
+    literal(out, &mut plain)
+}
+
+/// Changes that are short on the wire: long texts of one letter, a long text deleted, fields without end.
+fn change_bombs() -> Vec<Vec<u8>> {
+    let tail = |document: &mut Document,
+                edit: &dyn Fn(&mut rhizome::Edit<'_>) -> Result<(), rhizome::DocumentError>| {
+        let changes = document.edit::<(), rhizome::DocumentError>(edit).expect("an edit");
+        document::tail(&document::contents(&changes.1[0]))
+    };
+    let base = || document::base().document.fork_as(&document::ACTORS[0]);
+    let tails = [
+        tail(&mut base(), &|edit| {
+            edit.set(&path(["s"]), Value::String("a".repeat(7_900_000)))
+        }),
+        tail(&mut base(), &|edit| {
+            edit.set(&path(["b"]), Value::Bytes(vec![0; 250_000]))
+        }),
+        tail(&mut base(), &|edit| edit.set_text(&path(["t"]), &"a".repeat(100_000))),
+        tail(&mut base(), &|edit| {
+            edit.set(&path(["l"]), Value::List(vec![Value::Null; 2_000]))
+        }),
+        tail(&mut base(), &|edit| {
+            (0..200).try_for_each(|n| edit.set(&path([format!("{n:0500}").as_str()]), Value::Null))
+        }),
+    ];
+    let mut found = Vec::new();
+    for tail in &tails {
+        for how in [0x86, 0xc6] {
+            let program = folded(Output::default().byte(how), tail).0;
+            if program.len() < 16_384 {
+                found.push(program);
+            }
+        }
+    }
     found
 }
 

