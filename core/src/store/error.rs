@@ -88,11 +88,20 @@ impl StoreError {
                 file,
                 why: error.to_string(),
             },
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::InUse,
+            // "Locking protocol": SQLite met other holders of its locks until it gave up.
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => Self::InUse,
             ErrorCode::CannotOpen => Self::CannotOpen {
                 file: file.to_owned(),
                 why: error.to_string(),
             },
+            // Our own statements are never malformed and break no constraint on a log that we wrote. (Pages of the views are sealed: no
+            // damage there gets so far.)
+            ErrorCode::Unknown | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch if file == "log.db" => {
+                Self::Damaged {
+                    file,
+                    why: error.to_string(),
+                }
+            }
             _ => Self::Disk(error.to_string()),
         }
     }

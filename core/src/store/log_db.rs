@@ -265,6 +265,34 @@ fn migrate(conn: &Connection) -> Result<(), StoreError> {
             "BEGIN IMMEDIATE; {sql}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT"
         ))?;
     }
+    check_schema(conn)
+}
+
+/// SQLite keeps each table's statement as it was given. Another one is not ours, whatever it would do.
+fn check_schema(conn: &Connection) -> Result<(), StoreError> {
+    let mut statement = conn.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
+    let mut rows = statement.query([])?;
+    let mut found = 0;
+    while let Some(row) = rows.next()? {
+        let sql: String = row.get(0)?;
+        if !MIGRATIONS.iter().any(|migration| migration.contains(&sql)) {
+            return Err(StoreError::Damaged {
+                file: FILE,
+                why: "its tables are not as we make them".to_owned(),
+            });
+        }
+        found += 1;
+    }
+    let made: usize = MIGRATIONS
+        .iter()
+        .map(|migration| migration.matches("\nCREATE ").count())
+        .sum();
+    if found != made {
+        return Err(StoreError::Damaged {
+            file: FILE,
+            why: format!("it has {found} tables and indexes of {made}"),
+        });
+    }
     Ok(())
 }
 
