@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use super::{Document, DocumentError, Limits, Value, inspect};
@@ -92,8 +92,10 @@ pub struct Documents {
     log: LogStore,
     views: Views,
     identity: IdentityId,
-    /// A fold failed, or the views were dropped: they lack what is in the log, and nothing else would bring it.
-    stale: AtomicBool,
+    /// How often a fold failed or the views were dropped, so that they lack what is in the log and nothing else would bring it.
+    failed: AtomicU64,
+    /// Up to which of these a later fold made good.
+    made_good: AtomicU64,
 }
 
 impl Documents {
@@ -103,7 +105,8 @@ impl Documents {
             log,
             views,
             identity,
-            stale: AtomicBool::new(false),
+            failed: AtomicU64::new(0),
+            made_good: AtomicU64::new(0),
         }
     }
 
@@ -120,6 +123,8 @@ impl Documents {
 
     /// As [`Documents::fold`], as much of it as `how` says. What is done stays done.
     pub fn fold_some(&self, ring: &KeyRing, how: &Fold<'_>) -> Result<Folded, StoreError> {
+        // One that fails while this one is at work may be about an entry that this one has not seen.
+        let failed = self.failed.load(Ordering::SeqCst);
         let mut attempts = 0;
         let folded = loop {
             attempts += 1;
@@ -130,16 +135,22 @@ impl Documents {
             }
         };
         match &folded {
-            Ok(_) if how.only.is_none() => self.stale.store(false, Ordering::Relaxed),
+            Ok(_) if how.only.is_none() => {
+                self.made_good.fetch_max(failed, Ordering::SeqCst);
+            }
             Ok(_) => {}
-            Err(_) => self.stale.store(true, Ordering::Relaxed),
+            Err(_) => self.note_failure(),
         }
         folded
     }
 
+    fn note_failure(&self) {
+        self.failed.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Whether the views lack something that was in the log when they were last brought up to it: fold before reading them.
     pub fn is_stale(&self) -> bool {
-        self.stale.load(Ordering::Relaxed)
+        self.failed.load(Ordering::SeqCst) > self.made_good.load(Ordering::SeqCst)
     }
 
     fn fold_once(&self, ring: &KeyRing, how: &Fold<'_>) -> Result<Folded, StoreError> {
@@ -235,7 +246,7 @@ impl Documents {
     fn shown<R>(&self, read: impl FnOnce(&ViewsWrite<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
         let shown = self.views.with(read);
         if let Err(StoreError::Damaged { file: "views.db", .. }) = &shown {
-            self.stale.store(true, Ordering::Relaxed);
+            self.note_failure();
         }
         shown
     }

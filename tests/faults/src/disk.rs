@@ -244,6 +244,18 @@ impl Disk {
         disks.retain(|disk| !std::ptr::eq(&**disk, self));
     }
 
+    /// Whether any disk says that locks are held which are not.
+    pub fn feigns_locks() -> bool {
+        let disks = DISKS.read().unwrap_or_else(PoisonError::into_inner);
+        disks.iter().any(|disk| {
+            let inner = disk.inner();
+            inner
+                .plans
+                .iter()
+                .any(|(plan, seen)| plan.fault == Fault::Busy && *seen >= plan.at && *seen - plan.at < plan.times)
+        })
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

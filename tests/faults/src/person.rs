@@ -20,6 +20,14 @@ pub const JOURNAL: &str = "journal";
 #[derive(Default)]
 pub struct Pocket(Mutex<Vec<(SecretId, DeviceSecret)>>);
 
+impl Pocket {
+    /// The first secret.
+    pub fn secret(&self) -> Option<DeviceSecret> {
+        let secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.first().map(|(_, secret)| secret.clone())
+    }
+}
+
 impl Keeper for Pocket {
     fn load(&self, id: &SecretId) -> std::io::Result<Kept> {
         let secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,7 +44,15 @@ impl Keeper for Pocket {
 
 /// Options on loopback, with a keeper of their own.
 pub fn options() -> PodOptions {
-    let mut options = PodOptions::new(Arc::new(Pocket::default()));
+    options_with(Arc::default())
+}
+
+/// Options with this keeper.
+///
+/// # Panics
+/// Never.
+pub fn options_with(pocket: Arc<Pocket>) -> PodOptions {
+    let mut options = PodOptions::new(pocket);
     options.net = NetOptions {
         listen: vec!["127.0.0.1:0".parse().expect("an address")],
         ..NetOptions::default()
