@@ -11,6 +11,7 @@ use super::{
     Read, StoreError,
     database::{bytes, uint},
     entries::damaged,
+    log_db::is_sound,
 };
 use crate::{
     crypto::{Hash, PublicKey},
@@ -39,12 +40,7 @@ impl Read<'_> {
     /// [`StoreError::Damaged`] with what does not fit.
     pub fn check(&self, identity: &IdentityId, me: &PublicKey) -> Result<(), StoreError> {
         for table in SMALL {
-            let answer: String = self
-                .conn
-                .query_row(&format!("PRAGMA integrity_check('{table}')"), [], |row| row.get(0))?;
-            if answer != "ok" {
-                return Err(damaged(answer));
-            }
+            is_sound(self.conn, &format!("PRAGMA integrity_check('{table}')"))?;
         }
         let vacuum: i64 = self.conn.query_row("PRAGMA auto_vacuum", [], |row| row.get(0))?;
         if vacuum != 0 || !self.identities()?.contains(identity) {
