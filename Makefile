@@ -14,6 +14,8 @@ PY = "$(VENV)/bin/python"
 
 SEEDS ?= 20000
 ROUNDS ?= 100
+FAULTS ?= 2000
+FLIPS ?= 100000
 
 .PHONY: help
 help: ## list the tasks (this)
@@ -48,6 +50,12 @@ sim: rust ## the network simulation with more schedules; SEEDS=n (20000)
 .PHONY: kill
 kill: rust ## kill a writing process at random points, more times; ROUNDS=n (100)
 	RHIZOME_KILL_ROUNDS=$(ROUNDS) cargo test --locked -p rhizome --test kill
+
+# Optimised: our own code is most of the work of opening a pod a hundred thousand times.
+.PHONY: faults
+faults: rust ## a disk that fails at every call, FAULTS=n schedules (2000), FLIPS=n spoiled bits and pages (100000)
+	CARGO_PROFILE_DEV_OPT_LEVEL=2 RHIZOME_FAULTS=$(FAULTS) RHIZOME_FLIPS=$(FLIPS) \
+		cargo test --locked -p rhizome-faults -- --nocapture --test-threads=2
 
 .PHONY: mutants
 mutants: rust venv ## break a copy of the code in known ways; the tests must notice each
