@@ -13,8 +13,10 @@ use std::{
 
 use rusqlite::ffi;
 
-/// What a disk writes whole or not at all.
-const SECTOR: u64 = 512;
+use crate::{
+    dice::Dice,
+    power::{Change, Content, Loss, SECTOR},
+};
 
 static DISKS: RwLock<Vec<Arc<Disk>>> = RwLock::new(Vec::new());
 
@@ -178,19 +180,6 @@ pub struct Plan {
     pub file: &'static str,
 }
 
-#[derive(Debug, Clone)]
-enum Change {
-    Write(u64, Vec<u8>),
-    Truncate(u64),
-}
-
-/// What a file would be after a power cut, more or less.
-#[derive(Debug, Clone, Default)]
-struct Content {
-    flushed: Vec<u8>,
-    since: Vec<Change>,
-}
-
 #[derive(Debug, Clone, Default)]
 struct Tracked {
     content: Content,
@@ -317,11 +306,11 @@ impl Disk {
         }
         let Some(fault) = chosen else { return Answer::Go };
         inner.struck += 1;
-        let answer = match fault {
+        match fault {
             Fault::Delay => {
                 drop(inner);
                 std::thread::sleep(Duration::from_micros(300));
-                return Answer::Go;
+                Answer::Go
             }
             Fault::PowerCut => {
                 inner.cut = true;
@@ -377,8 +366,7 @@ impl Disk {
             | Fault::Lock
             | Fault::ShmMap
             | Fault::ShmLock => Answer::Fail(io_error(op)),
-        };
-        answer
+        }
     }
 
     /// A file is about to be opened: what is on the disk of it now, if it is not known.
@@ -542,101 +530,5 @@ fn io_error(op: Op) -> i32 {
         Op::Lock => ffi::SQLITE_IOERR_LOCK,
         Op::ShmMap => ffi::SQLITE_IOERR_SHMMAP,
         Op::ShmLock => ffi::SQLITE_IOERR_SHMLOCK,
-    }
-}
-
-/// What a power cut takes of what was not flushed.
-#[derive(Debug, Clone, Copy)]
-enum Loss {
-    Everything,
-    Nothing,
-    /// What came after some moment.
-    After,
-    /// Any sector, whenever it was written.
-    Scattered,
-}
-
-impl Change {
-    fn apply(&self, to: &mut Vec<u8>) {
-        match self {
-            Self::Write(offset, bytes) => put(to, *offset, bytes),
-            Self::Truncate(len) => to.resize(*len as usize, 0),
-        }
-    }
-
-    /// Those of its sectors that the dice leave.
-    fn apply_torn(&self, to: &mut Vec<u8>, dice: &mut Dice) {
-        match self {
-            Self::Write(offset, bytes) => {
-                let end = offset + bytes.len() as u64;
-                let mut at = *offset;
-                while at < end {
-                    let next = ((at / SECTOR + 1) * SECTOR).min(end);
-                    if dice.below(2) == 0 {
-                        put(to, at, &bytes[(at - offset) as usize..(next - offset) as usize]);
-                    }
-                    at = next;
-                }
-            }
-            Self::Truncate(_) if dice.below(2) == 0 => self.apply(to),
-            Self::Truncate(_) => {}
-        }
-    }
-}
-
-fn put(to: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
-    let (start, end) = (offset as usize, offset as usize + bytes.len());
-    if to.len() < end {
-        to.resize(end, 0);
-    }
-    to[start..end].copy_from_slice(bytes);
-}
-
-impl Content {
-    fn survive(&self, loss: Loss, dice: &mut Dice) -> Vec<u8> {
-        let mut bytes = self.flushed.clone();
-        match loss {
-            Loss::Everything => {}
-            Loss::Nothing => self.since.iter().for_each(|change| change.apply(&mut bytes)),
-            Loss::After => {
-                let whole = dice.below(self.since.len() as u64 + 1) as usize;
-                self.since[..whole].iter().for_each(|change| change.apply(&mut bytes));
-                if let Some(torn) = self.since.get(whole) {
-                    torn.apply_torn(&mut bytes, dice);
-                }
-            }
-            Loss::Scattered => self.since.iter().for_each(|change| change.apply_torn(&mut bytes, dice)),
-        }
-        bytes
-    }
-}
-
-/// Numbers from a seed (SplitMix64).
-#[derive(Debug, Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// The same numbers for the same seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next.
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// One of `0..below`.
-    pub fn below(&mut self, below: u64) -> u64 {
-        self.next() % below.max(1)
-    }
-
-    /// One of several.
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
     }
 }

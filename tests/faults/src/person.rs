@@ -11,6 +11,8 @@ use rhizome::{
     DeviceSecret, DocumentId, Error, Event, Keeper, Kept, NetOptions, Pod, PodOptions, SecretId, Value, path,
 };
 
+/// How long a sync may take on a machine that does much else.
+pub const SYNC_WITHIN: Duration = Duration::from_secs(30);
 /// The stream of the application's own events.
 pub const STEPS: &str = "steps";
 /// The collection of documents.
@@ -75,6 +77,8 @@ pub enum Step {
     Suspend,
     /// Closes the pod and opens it again.
     Reopen,
+    /// Syncs with the person's other device.
+    Sync,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -260,6 +264,8 @@ impl Person {
                 self.suspended = true;
                 self.resume().await?;
             }
+            // What went wrong with the peer stands in the report; what was moved stays moved.
+            Step::Sync => drop(pod.sync_once(SYNC_WITHIN, None).await?),
             Step::Reopen => {
                 self.shutdown().await;
                 self.open().await?;

@@ -1,7 +1,8 @@
 //! A pod on a disk that fails: at every call of a short run, once and for ever, in each way a disk can; and at random in long ones.
 //!
 //! After each: every error was of a kind that says what happened, what was acknowledged is there, nothing is there by half, and the pod
-//! works again once the disk does. `RHIZOME_FAULTS=n` runs n random schedules, `RHIZOME_FAULT_SEED=s` the one of that seed alone.
+//! works again once the disk does. `RHIZOME_FAULTS=n` runs n random schedules and strikes every call, `RHIZOME_FAULT_SEED=s` (or
+//! `RHIZOME_FAULT_SYNC_SEED=s`) runs the one of that seed alone.
 //!
 //! What the store writes without SQLite (`lock`, `pod.json`, the keeper's files) does not fail here.
 
@@ -18,8 +19,9 @@ use std::{
 
 use rhizome::{Error, Pod, PodOptions};
 use rhizome_faults::{
-    disk::{Dice, Disk, Fault, Plan},
-    person::{Memory, Person, Step, options},
+    dice::Dice,
+    disk::{Disk, Fault, Plan},
+    person::{Memory, Person, SYNC_WITHIN, Step, options},
     scratch::{Image, folder},
     vfs,
 };
@@ -29,6 +31,8 @@ struct Base {
     options: PodOptions,
     image: Image,
     memory: Memory,
+    /// The person's other device, whose disk does not fail.
+    other: Option<(PodOptions, Image)>,
 }
 
 const SHORT: [Step; 9] = [
@@ -92,6 +96,40 @@ async fn base() -> Base {
         options,
         image: Image::of(&pod),
         memory: person.memory,
+        other: None,
+    }
+}
+
+/// The same, with a phone that stays well: it is the tablet's disk that fails.
+async fn base_of_two() -> Base {
+    let (one, two) = (folder(), folder());
+    let (phone_dir, tablet_dir) = (one.path().join("pod"), two.path().join("pod"));
+    let (mut phone_options, tablet_options) = (options(), options());
+    // Where the tablet finds it in every run.
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    phone_options.net.listen = vec![free];
+    let phone = Pod::create(&phone_dir, phone_options.clone(), "phone").await.unwrap().0;
+    let mut person = Person::new(phone_options.clone(), phone_dir.clone(), Memory::default());
+    assert!(
+        person
+            .live(&[Step::Append(10), Step::Create, Step::Create, Step::Append(300)])
+            .await
+    );
+    let yes: rhizome::Confirm = Arc::new(|_| Box::pin(async { true }));
+    let invite = phone.invite(SYNC_WITHIN, yes.clone()).await.unwrap();
+    let code = invite.ticket.to_string();
+    let joining = Pod::join(&tablet_dir, tablet_options.clone(), "tablet", &code, yes);
+    let (tablet, linked) = tokio::join!(joining, invite.finished());
+    let (tablet, _) = (tablet.unwrap(), linked.unwrap());
+    let report = tablet.sync_once(SYNC_WITHIN, None).await.unwrap();
+    report.peers[0].result.as_ref().unwrap();
+    tablet.shutdown().await;
+    person.shutdown().await;
+    Base {
+        options: tablet_options,
+        image: Image::of(&tablet_dir),
+        memory: person.memory,
+        other: Some((phone_options, Image::of(&phone_dir))),
     }
 }
 
@@ -126,10 +164,67 @@ async fn run(base: &Base, plans: &[Plan], steps: &[Step], seed: u64) -> Result<R
     let path = dir.path().canonicalize().unwrap().join("pod");
     std::fs::create_dir(&path).unwrap();
     base.image.put(&path);
+    let mut other = None;
+    if let Some((options, image)) = &base.other {
+        let path = dir.path().canonicalize().unwrap().join("other");
+        std::fs::create_dir(&path).unwrap();
+        image.put(&path);
+        let mut person = Person::new(options.clone(), path, Memory::default());
+        person
+            .open()
+            .await
+            .map_err(|error| format!("the other device: {error}"))?;
+        person
+            .pod
+            .as_ref()
+            .unwrap()
+            .listen()
+            .await
+            .map_err(|error| format!("the other device: {error}"))?;
+        other = Some(person);
+    }
     let disk = Disk::new(&path);
-    let result = live(base, &disk, &path, plans, steps, seed).await;
+    let mut result = live(base, &disk, &path, plans, steps, seed).await;
     disk.remove();
-    result
+    if let Some(mut other) = other {
+        if let Ok((_, memory)) = &result
+            && let Err(what) = converged(base, &path, &mut other, memory).await
+        {
+            result = Err(what);
+        }
+        other.shutdown().await;
+    }
+    result.map(|(report, _)| report)
+}
+
+/// Both devices have all that was acknowledged, once they have met.
+async fn converged(base: &Base, path: &std::path::Path, other: &mut Person, memory: &Memory) -> Result<(), String> {
+    let mut person = Person::new(base.options.clone(), path.to_owned(), memory.clone());
+    person.open().await.map_err(|error| error.to_string())?;
+    let pod = person.pod.clone().unwrap();
+    let mut last = String::new();
+    for _ in 0..4 {
+        let report = pod
+            .sync_once(SYNC_WITHIN, None)
+            .await
+            .map_err(|error| format!("sync: {error}"))?;
+        last = format!("{:?}", report.peers);
+        if report
+            .peers
+            .iter()
+            .all(|peer| peer.result.as_ref().is_ok_and(|report| report.outcome.left == 0))
+        {
+            break;
+        }
+    }
+    other.memory = memory.clone();
+    let met = other
+        .check()
+        .await
+        .map_err(|what| format!("on the other device: {what}; {last}"));
+    let here = person.check().await;
+    person.shutdown().await;
+    met.and(here)
 }
 
 async fn live(
@@ -139,7 +234,7 @@ async fn live(
     plans: &[Plan],
     steps: &[Step],
     seed: u64,
-) -> Result<Report, String> {
+) -> Result<(Report, Memory), String> {
     let inode = || {
         std::fs::metadata(path.join("views.db"))
             .map(|file| file.ino())
@@ -195,12 +290,13 @@ async fn live(
         .await
         .map_err(|what| format!("written after opening again: {what}"))?;
     person.shutdown().await;
-    Ok(Report {
+    let report = Report {
         struck,
         calls,
         errors,
         rebuilt,
-    })
+    };
+    Ok((report, person.memory))
 }
 
 fn judge(plans: &[Plan], step: Step, error: &Error) -> Result<(), String> {
@@ -343,9 +439,9 @@ fn a_power_cut_at_every_call() {
 }
 
 /// A schedule from a seed: what the person does, and what the disk does to them.
-fn schedule(seed: u64) -> (Vec<Plan>, Vec<Step>) {
+fn schedule(seed: u64, with_other: bool) -> (Vec<Plan>, Vec<Step>) {
     let mut dice = Dice::new(seed);
-    let steps = (0..8 + dice.below(24))
+    let mut steps: Vec<Step> = (0..8 + dice.below(24))
         .map(|_| match dice.below(10) {
             0..=2 => Step::Append(dice.pick(&[1, 100, 5_000, 60_000])),
             3 | 4 => Step::Create,
@@ -355,6 +451,12 @@ fn schedule(seed: u64) -> (Vec<Plan>, Vec<Step>) {
             _ => Step::Reopen,
         })
         .collect();
+    if with_other {
+        for _ in 0..1 + dice.below(3) {
+            let place = dice.below(steps.len() as u64 + 1) as usize;
+            steps.insert(place, Step::Sync);
+        }
+    }
     let plans = (0..1 + dice.below(3))
         .map(|_| Plan {
             fault: dice.pick(&Fault::ALL),
@@ -366,21 +468,19 @@ fn schedule(seed: u64) -> (Vec<Plan>, Vec<Step>) {
     (plans, steps)
 }
 
-#[test]
-fn disks_that_fail_at_random() {
-    let seeds: Vec<u64> = match number("RHIZOME_FAULT_SEED") {
+/// So many random schedules, or the one that the environment names.
+fn at_random(base: &Base, runtime: &tokio::runtime::Runtime, seed_variable: &str, schedules: u64) {
+    let seeds: Vec<u64> = match number(seed_variable) {
         Some(seed) => vec![seed],
-        None => (0..number("RHIZOME_FAULTS").unwrap_or(150)).collect(),
+        None => (0..schedules).collect(),
     };
-    let runtime = runtime();
-    let base = runtime.block_on(base());
     let mut counts = Counts::default();
     let mut failures = Vec::new();
     for (done, seed) in seeds.iter().enumerate() {
-        let (plans, steps) = schedule(*seed);
-        match runtime.block_on(run(&base, &plans, &steps, *seed)) {
+        let (plans, steps) = schedule(*seed, base.other.is_some());
+        match runtime.block_on(run(base, &plans, &steps, *seed)) {
             Ok(report) => counts.add(&report, &plans),
-            Err(what) => failures.push(format!("RHIZOME_FAULT_SEED={seed}: {what}\n    {plans:?}")),
+            Err(what) => failures.push(format!("{seed_variable}={seed}: {what}\n    {plans:?}")),
         }
         if done % 500 == 499 {
             println!("{} of {} schedules", done + 1, seeds.len());
@@ -390,4 +490,29 @@ fn disks_that_fail_at_random() {
     failures.iter().for_each(|failure| println!("{failure}"));
     assert!(failures.is_empty(), "{} schedules failed", failures.len());
     assert_eq!(PANICS.load(Ordering::Relaxed), 0, "panics");
+}
+
+#[test]
+fn disks_that_fail_at_random() {
+    let runtime = runtime();
+    let base = runtime.block_on(base());
+    at_random(
+        &base,
+        &runtime,
+        "RHIZOME_FAULT_SEED",
+        number("RHIZOME_FAULTS").unwrap_or(100),
+    );
+}
+
+#[test]
+fn disks_that_fail_at_random_while_two_devices_sync() {
+    let runtime = runtime();
+    let base = runtime.block_on(async { tokio::spawn(base_of_two()).await }).unwrap();
+    // One in eight: two pods and a network between them for each.
+    at_random(
+        &base,
+        &runtime,
+        "RHIZOME_FAULT_SYNC_SEED",
+        number("RHIZOME_FAULTS").unwrap_or(160) / 8,
+    );
 }

@@ -25,7 +25,7 @@ use rhizome::{
     sync::{Limits, Replica, Session},
 };
 use rhizome_faults::{
-    disk::Dice,
+    dice::Dice,
     person::{JOURNAL, Pocket, STEPS, options_with},
     scratch::{Image, folder},
 };
