@@ -1,6 +1,6 @@
 //! What can go wrong on the way to the disk, sorted by what a person can do about it.
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::log::LogError;
 
@@ -73,6 +73,13 @@ impl StoreError {
     /// Sorts an error of SQLite's. Its messages name tables and files, never values.
     pub(crate) fn of(file: &'static str, error: &rusqlite::Error) -> Self {
         let code = match error {
+            // The file ends before what it should hold.
+            rusqlite::Error::SqliteFailure(failure, _) if failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ => {
+                return Self::Damaged {
+                    file,
+                    why: error.to_string(),
+                };
+            }
             rusqlite::Error::SqliteFailure(failure, _) => failure.code,
             other => {
                 return Self::Damaged {

@@ -159,15 +159,7 @@ fn transaction<R>(
 }
 
 fn of(error: &rusqlite::Error) -> StoreError {
-    match error {
-        rusqlite::Error::SqliteFailure(failure, _) if failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ => {
-            StoreError::Damaged {
-                file: FILE,
-                why: error.to_string(),
-            }
-        }
-        other => StoreError::of(FILE, other),
-    }
+    StoreError::of(FILE, error)
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {
