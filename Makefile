@@ -14,6 +14,8 @@ PY = "$(VENV)/bin/python"
 
 SEEDS ?= 20000
 ROUNDS ?= 100
+FAULTS ?= 2000
+FLIPS ?= 100000
 
 .PHONY: help
 help: ## list the tasks (this)
@@ -69,6 +71,12 @@ bench-check: rust
 .PHONY: fuzz
 fuzz: rust ## fuzz every decoder from the committed corpus on; TIME=seconds each (60), ONLY=target, SEED=n
 	TIME="$(TIME)" ONLY="$(ONLY)" SEED="$(SEED)" python3 tests/fuzz/run.py
+
+# Optimised: our own code is most of the work of opening a pod a hundred thousand times.
+.PHONY: faults
+faults: rust ## a disk that fails at every call, FAULTS=n schedules (2000), FLIPS=n spoiled bits and pages (100000)
+	CARGO_PROFILE_DEV_OPT_LEVEL=2 RHIZOME_FAULTS=$(FAULTS) RHIZOME_FLIPS=$(FLIPS) \
+		cargo test --locked -p rhizome-faults -- --nocapture --test-threads=2
 
 .PHONY: mutants
 mutants: rust venv ## break a copy of the code in known ways; the tests must notice each

@@ -97,7 +97,10 @@ impl Error {
     /// Whether the same call may work later with nothing changed by the caller.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Locked | Self::InUse | Self::Suspended | Self::Network(_))
-            || matches!(self, Self::Storage(StoreError::DiskFull))
+            || matches!(
+                self,
+                Self::Storage(StoreError::DiskFull | StoreError::Disk(_) | StoreError::CannotOpen { .. })
+            )
     }
 }
 

@@ -124,7 +124,8 @@ impl Pod {
 
     /// A document as it is now; `None` if it is not here.
     pub async fn get(&self, document: DocumentId) -> Result<Option<Value>, Error> {
-        self.work(move |running| Ok(running.documents.get(&document)?)).await
+        self.work(move |running| running.shown(|documents| documents.get(&document)))
+            .await
     }
 
     /// A page of a collection by the date in its top-level `field`, newest first. `after` is the `next` of the page before.
@@ -136,20 +137,21 @@ impl Pod {
         limit: u32,
     ) -> Result<Page, Error> {
         let (collection, field) = (collection.to_owned(), field.to_owned());
-        self.work(move |running| Ok(running.documents.list(&collection, &field, after, limit)?))
+        self.work(move |running| running.shown(|documents| documents.list(&collection, &field, after, limit)))
             .await
     }
 
     /// Every document of a collection, by id.
     pub async fn documents(&self, collection: &str) -> Result<Vec<DocumentId>, Error> {
         let collection = collection.to_owned();
-        self.work(move |running| Ok(running.documents.ids(&collection)?)).await
+        self.work(move |running| running.shown(|documents| documents.ids(&collection)))
+            .await
     }
 
     /// How many documents a collection has.
     pub async fn count(&self, collection: &str) -> Result<u64, Error> {
         let collection = collection.to_owned();
-        self.work(move |running| Ok(running.documents.count(&collection)?))
+        self.work(move |running| running.shown(|documents| documents.count(&collection)))
             .await
     }
 

@@ -1,6 +1,7 @@
 //! What is kept on disk: `log.db`, the truth, and `views.db`, what can be rebuilt from it. The only folder with SQL, and the
 //! only one that waits on a disk.
 
+mod check;
 mod database;
 mod entries;
 mod error;

@@ -21,11 +21,11 @@ CLOUD = ["-p", "rhizome-cloud"]
 MUTATIONS = {
     "acknowledge before commit": (
         "core/src/store/writer.rs",
-        """        let committed = begun.and_then(|()| {""",
+        """        let committed = match ended {""",
         """        for answer in answers.drain(..) {
             answer(Ok(()));
         }
-        let committed = begun.and_then(|()| {""",
+        let committed = match ended {""",
         CORE + ["--lib", "store::"],
     ),
     "synchronous off": (

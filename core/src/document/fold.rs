@@ -1,6 +1,9 @@
 //! From entries in the log to documents in the views.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use super::{Document, DocumentError, Limits, Value, inspect};
 use crate::{
@@ -89,12 +92,22 @@ pub struct Documents {
     log: LogStore,
     views: Views,
     identity: IdentityId,
+    /// How often a fold failed or the views were dropped, so that they lack what is in the log and nothing else would bring it.
+    failed: AtomicU64,
+    /// Up to which of these a later fold made good.
+    made_good: AtomicU64,
 }
 
 impl Documents {
     /// Documents of `identity` in `log`, shown from `views`.
     pub fn new(log: LogStore, views: Views, identity: IdentityId) -> Self {
-        Self { log, views, identity }
+        Self {
+            log,
+            views,
+            identity,
+            failed: AtomicU64::new(0),
+            made_good: AtomicU64::new(0),
+        }
     }
 
     /// Closes the views.
@@ -110,15 +123,34 @@ impl Documents {
 
     /// As [`Documents::fold`], as much of it as `how` says. What is done stays done.
     pub fn fold_some(&self, ring: &KeyRing, how: &Fold<'_>) -> Result<Folded, StoreError> {
+        // One that fails while this one is at work may be about an entry that this one has not seen.
+        let failed = self.failed.load(Ordering::SeqCst);
         let mut attempts = 0;
-        loop {
+        let folded = loop {
             attempts += 1;
             match self.fold_once(ring, how) {
                 Err(StoreError::Damaged { file: "views.db", .. }) if attempts < ATTEMPTS => {}
                 Ok(folded) if folded.interrupted && attempts < ATTEMPTS => {}
-                other => return other,
+                other => break other,
             }
+        };
+        match &folded {
+            Ok(_) if how.only.is_none() => {
+                self.made_good.fetch_max(failed, Ordering::SeqCst);
+            }
+            Ok(_) => {}
+            Err(_) => self.note_failure(),
         }
+        folded
+    }
+
+    fn note_failure(&self) {
+        self.failed.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether the views lack something that was in the log when they were last brought up to it: fold before reading them.
+    pub fn is_stale(&self) -> bool {
+        self.failed.load(Ordering::SeqCst) > self.made_good.load(Ordering::SeqCst)
     }
 
     fn fold_once(&self, ring: &KeyRing, how: &Fold<'_>) -> Result<Folded, StoreError> {
@@ -155,7 +187,7 @@ impl Documents {
     /// Branches that are not folded to their end, and how far they are.
     fn unfolded(&self) -> Result<Vec<(AuthorId, BranchHead, u64)>, StoreError> {
         let heads = self.log.read(|read| read.heads(&self.identity))?;
-        let cursors = self.views.with(|views| views.cursors())?;
+        let cursors = self.shown(|views| views.cursors())?;
         let branches = heads
             .into_iter()
             .flat_map(|(author, branches)| branches.into_iter().map(move |b| (author, b)));
@@ -172,7 +204,7 @@ impl Documents {
 
     /// The latest time that any fold counted.
     pub fn latest(&self) -> Result<Time, StoreError> {
-        self.views.with(|views| views.latest_time()).map(Time)
+        self.shown(|views| views.latest_time()).map(Time)
     }
 
     /// How many entries of the log are not folded yet.
@@ -210,15 +242,13 @@ impl Documents {
             .transpose()
     }
 
-    /// Reads the views. If they turn out to be damaged they are empty now, and whoever folds is told.
-    fn shown<R>(&self, read: impl Fn(&ViewsWrite<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
-        match self.views.with(&read) {
-            Err(StoreError::Damaged { file: "views.db", .. }) => {
-                self.log.announce(self.identity);
-                self.views.with(read)
-            }
-            other => other,
+    /// Reads the views. If they turn out to be damaged they are empty now: fold, then ask again.
+    fn shown<R>(&self, read: impl FnOnce(&ViewsWrite<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
+        let shown = self.views.with(read);
+        if let Err(StoreError::Damaged { file: "views.db", .. }) = &shown {
+            self.note_failure();
         }
+        shown
     }
 
     /// A document as it is now.
@@ -253,22 +283,22 @@ impl Documents {
 
     /// Every document of a collection, by id.
     pub fn ids(&self, collection: &str) -> Result<Vec<DocumentId>, StoreError> {
-        self.views.with(|views| views.documents(collection))
+        self.shown(|views| views.documents(collection))
     }
 
     /// How many documents a collection has.
     pub fn count(&self, collection: &str) -> Result<u64, StoreError> {
-        self.views.with(|views| views.count(collection))
+        self.shown(|views| views.count(collection))
     }
 
     /// The last entry of each branch of each author log that changed a document.
     pub fn entries_of(&self, document: &DocumentId) -> Result<Vec<(AuthorId, u32, u64)>, StoreError> {
-        self.views.with(|views| views.touched(document))
+        self.shown(|views| views.touched(document))
     }
 
     /// How many entries wait for a key.
     pub fn waiting(&self) -> Result<u64, StoreError> {
-        self.views.with(|views| views.waiting())
+        self.shown(|views| views.waiting())
     }
 
     /// The applications' own events of every stream with this label (two devices may each have begun one), in the order that every device

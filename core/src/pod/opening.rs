@@ -160,6 +160,8 @@ pub(super) fn open_files(dir: &Path, options: &PodOptions) -> Result<Opened, Err
         why: "it does not name an identity".to_owned(),
     })?;
     let signing = secret.keys().signing;
+    let me = signing.public();
+    log.read(|read| read.check(&identity, &me))?;
     let replica = Replica::load(log.clone(), identity, signing, options.clock.clone(), Limits::default())?;
     Ok(Opened {
         folder,

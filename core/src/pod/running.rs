@@ -17,7 +17,7 @@ use crate::{
     document::{Documents, Fold},
     error::Error,
     identity::KeyRing,
-    log::{AuthorId, Clock, DocumentId, time_of},
+    log::{AuthorId, Clock, DocumentId, Time, time_of},
     store::{Folder, LogStore, StoreError, Views},
     sync::{Known, Replica},
 };
@@ -115,7 +115,11 @@ impl Running {
 
     /// Continues the clock after what it had seen, and after the last entry of each own author log.
     fn read_clock(&self) -> Result<(), StoreError> {
-        let latest = self.documents.latest()?;
+        let latest = match self.documents.latest() {
+            // Dropped just now: the fold that follows reads every time again.
+            Err(StoreError::Damaged { file: "views.db", .. }) => Time::default(),
+            other => other?,
+        };
         lock(&self.clock).observe(latest, latest.millis());
         let ring = self.ring();
         for stream in ring.streams().keys() {
@@ -160,6 +164,32 @@ impl Running {
                 entries = folded.unreadable,
                 "entries that do not open are kept and not shown"
             );
+        }
+        Ok(())
+    }
+
+    /// Reads from the views. What an earlier fold could not bring there is folded first, or the reader told why it cannot be: an answer never
+    /// lacks what was acknowledged without a word.
+    pub fn shown<R>(&self, read: impl Fn(&Documents) -> Result<R, StoreError>) -> Result<R, Error> {
+        self.make_good()?;
+        match read(&self.documents) {
+            Err(StoreError::Damaged { file: "views.db", .. }) => {
+                self.make_good()?;
+                Ok(read(&self.documents)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Folds what an earlier fold could not.
+    pub fn make_good(&self) -> Result<(), Error> {
+        if self.documents.is_stale() {
+            self.fold(&Fold {
+                limit: FOLD_AT_ONCE,
+                ..Fold::default()
+            })?;
+            // The rest follows behind it.
+            self.log.announce(self.replica.identity());
         }
         Ok(())
     }

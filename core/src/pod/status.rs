@@ -8,7 +8,7 @@ use crate::{
     crypto::PublicKey,
     error::Error,
     log::{AuthorId, DocumentId},
-    store::Alarm,
+    store::{Alarm, StoreError},
     sync::{ByeReason, RefuseReason},
 };
 
@@ -193,7 +193,7 @@ impl Pod {
     pub async fn document_holders(&self, document: DocumentId) -> Result<Vec<Holder>, Error> {
         self.work(move |running| {
             let mut common: Option<Vec<Holder>> = None;
-            for (author, branch, seq) in running.documents.entries_of(&document)? {
+            for (author, branch, seq) in running.shown(|documents| documents.entries_of(&document))? {
                 let holders = running.holders_on(author, branch, seq)?;
                 common = Some(match common {
                     None => holders,
@@ -298,6 +298,11 @@ impl Running {
         let syncing = contacts.values().find_map(|contact| contact.syncing);
         let waiting = contacts.values().find_map(|contact| contact.waiting.clone());
         let wait = |reason| SyncState::Waiting { reason };
+        // Views that turn out to be damaged are empty from there on, and counted as that.
+        let unfolded = match self.documents.behind() {
+            Err(StoreError::Damaged { file: "views.db", .. }) => self.documents.behind()?,
+            other => other?,
+        };
         let sync = match (has_peer, syncing, waiting) {
             (false, _, _) => wait(WaitReason::NoPeer),
             (true, Some((done, total)), _) => SyncState::Syncing { done, total },
@@ -321,7 +326,7 @@ impl Running {
             only_here,
             pending: known.pending.len(),
             waiting_for_key: self.documents.waiting()?,
-            unfolded: self.documents.behind()?,
+            unfolded,
             alarms: self.log.read(|read| read.alarms())?,
         })
     }

@@ -109,6 +109,10 @@ struct Prepared {
 impl Running {
     fn write(&self, collection: &str, edits: &[DocumentEdit]) -> Result<Vec<Written>, Error> {
         let stream = self.stream(collection)?;
+        if edits.iter().any(|edit| edit.document.is_some()) {
+            // An edit goes on from what the views show: they must show all that was written.
+            self.make_good()?;
+        }
         let random: &mut dyn Random = &mut OsRandom;
         let named: Vec<(DocumentId, &EditFn)> = edits
             .iter()
@@ -227,7 +231,13 @@ impl Running {
 
     fn open_as(&self, author: AuthorId, document: DocumentId, session: SessionId) -> Result<Document, Error> {
         let actor = DocumentChange::actor(&author, &document, &session);
-        let opened = self.documents.open(&document, &actor)?;
+        let opened = match self.documents.open(&document, &actor) {
+            Err(StoreError::Damaged { file: "views.db", .. }) => {
+                self.make_good()?;
+                self.documents.open(&document, &actor)?
+            }
+            other => other?,
+        };
         Ok(opened.map_or_else(|| Document::new(&actor), |(_, opened)| opened))
     }
 

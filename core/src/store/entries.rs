@@ -75,7 +75,7 @@ impl Read<'_> {
         Ok(row.optional()?)
     }
 
-    fn branches_of(&self, author: i64) -> Result<Vec<BranchHead>, StoreError> {
+    pub(super) fn branches_of(&self, author: i64) -> Result<Vec<BranchHead>, StoreError> {
         let mut statement = self
             .conn
             .prepare_cached("SELECT branch, base, seq, hash FROM branches WHERE author = ?1 ORDER BY branch")?;
@@ -175,9 +175,8 @@ impl Read<'_> {
         let mut points = Vec::new();
         let (mut seq, mut step) = (branch.head.seq, 1);
         loop {
-            if let Some(hash) = self.hash_at(&row, branch, seq)? {
-                points.push((seq, hash));
-            }
+            let hash = self.hash_at(&row, branch, seq)?;
+            points.push((seq, hash.ok_or_else(|| missing("an entry"))?));
             if seq == 1 {
                 return Ok(points);
             }
@@ -189,6 +188,8 @@ impl Read<'_> {
     }
 
     /// Entries of a branch after `seq`, oldest first, until `max_bytes` of boxes or `limit` entries are reached; at least one if there is one.
+    /// Each is checked to be what was stored after the one before it, and the last to be the branch's head: what the disk changed or forgot is
+    /// an error, not a shorter log.
     pub fn entries_after(
         &self,
         author: &AuthorId,
@@ -209,18 +210,34 @@ impl Read<'_> {
         )?;
         let mut entries = Vec::new();
         let mut size = 0;
+        let seq = seq.max(1);
+        if seq >= head.head.seq || limit == 0 {
+            return Ok(entries);
+        }
+        let link = self.hash_at(&row, &head, seq)?;
+        let mut at = Position {
+            seq,
+            hash: link.ok_or_else(|| missing("an entry"))?,
+        };
         // What lies before the branch's base stands in branch 0.
         for (stored_in, from, to) in [(0, seq, head.base), (branch, seq.max(head.base), head.head.seq)] {
             let left = limit.saturating_sub(entries.len() as u64);
             let mut rows = statement.query((row.id, stored_in, int(from), int(to), int(left)))?;
             while let Some(found) = rows.next()? {
-                let entry = read_entry(*author, found)?;
+                let entry = read_entry(*author, &at, found)?;
+                at = entry.position();
+                if at.seq == head.head.seq && at.hash != head.head.hash {
+                    return Err(damaged("an author log does not end where it should"));
+                }
                 size += entry.entry().size();
                 entries.push(entry);
                 if size >= max_bytes {
                     return Ok(entries);
                 }
             }
+        }
+        if at.seq < head.head.seq && (entries.len() as u64) < limit {
+            return Err(missing("an entry"));
         }
         Ok(entries)
     }
@@ -549,7 +566,8 @@ fn read_branch(row: &Row<'_>, first: usize) -> rusqlite::Result<BranchHead> {
     })
 }
 
-fn read_entry(author: AuthorId, row: &Row<'_>) -> Result<VerifiedEntry, StoreError> {
+/// Reads the entry after `before`, if that is what the row still is.
+fn read_entry(author: AuthorId, before: &Position, row: &Row<'_>) -> Result<VerifiedEntry, StoreError> {
     let position = Position {
         seq: uint(row.get(0)?),
         hash: Hash(bytes(row, 1)?),
@@ -563,10 +581,13 @@ fn read_entry(author: AuthorId, row: &Row<'_>) -> Result<VerifiedEntry, StoreErr
         sections,
         signature: Signature(bytes(row, 5)?),
     };
+    if position.seq != before.seq + 1 || position.hash != entry.hash(&author, position.seq, &before.hash) {
+        return Err(damaged("an entry is not what was stored"));
+    }
     Ok(VerifiedEntry::from_store(author, position, entry))
 }
 
-fn damaged(error: impl std::fmt::Display) -> StoreError {
+pub(super) fn damaged(error: impl std::fmt::Display) -> StoreError {
     StoreError::Damaged {
         file: "log.db",
         why: error.to_string(),

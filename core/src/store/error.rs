@@ -1,6 +1,6 @@
 //! What can go wrong on the way to the disk, sorted by what a person can do about it.
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::log::LogError;
 
@@ -73,6 +73,13 @@ impl StoreError {
     /// Sorts an error of SQLite's. Its messages name tables and files, never values.
     pub(crate) fn of(file: &'static str, error: &rusqlite::Error) -> Self {
         let code = match error {
+            // The file ends before what it should hold.
+            rusqlite::Error::SqliteFailure(failure, _) if failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ => {
+                return Self::Damaged {
+                    file,
+                    why: error.to_string(),
+                };
+            }
             rusqlite::Error::SqliteFailure(failure, _) => failure.code,
             other => {
                 return Self::Damaged {
@@ -88,11 +95,20 @@ impl StoreError {
                 file,
                 why: error.to_string(),
             },
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::InUse,
+            // "Locking protocol": SQLite met other holders of its locks until it gave up.
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => Self::InUse,
             ErrorCode::CannotOpen => Self::CannotOpen {
                 file: file.to_owned(),
                 why: error.to_string(),
             },
+            // Our own statements are never malformed and break no constraint on a log that we wrote. (Pages of the views are sealed: no
+            // damage there gets so far.)
+            ErrorCode::Unknown | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch if file == "log.db" => {
+                Self::Damaged {
+                    file,
+                    why: error.to_string(),
+                }
+            }
             _ => Self::Disk(error.to_string()),
         }
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 use tokio::sync::broadcast;
 
 use super::{Read, Reply, StoreError, Write, database::bytes, writer::Writer};
@@ -188,16 +188,7 @@ impl LogStore {
 
     /// SQLite's own check of every page and index, for tests and for a person who asks. Slow.
     pub fn integrity_check(&self) -> Result<(), StoreError> {
-        let answer: String =
-            self.read(|read| Ok(read.conn.query_row("PRAGMA integrity_check", [], |row| row.get(0))?))?;
-        if answer == "ok" {
-            Ok(())
-        } else {
-            Err(StoreError::Damaged {
-                file: FILE,
-                why: answer,
-            })
-        }
+        self.read(|read| is_sound(read.conn, "PRAGMA integrity_check"))
     }
 }
 
@@ -205,6 +196,28 @@ impl std::fmt::Debug for LogStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "LogStore({})", self.0.store_id.short())
     }
+}
+
+/// Runs an integrity check of SQLite's. It answers in words even when the disk failed, and that is not damage.
+pub(super) fn is_sound(conn: &Connection, check: &str) -> Result<(), StoreError> {
+    let answer: String = conn.query_row(check, [], |row| row.get(0))?;
+    if answer == "ok" {
+        return Ok(());
+    }
+    let codes = answer.split("error code=").skip(1).filter_map(|rest| {
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse::<i32>().ok()
+    });
+    for code in codes {
+        let error = StoreError::of(FILE, &rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        if !matches!(error, StoreError::Damaged { .. }) {
+            return Err(error);
+        }
+    }
+    Err(StoreError::Damaged {
+        file: FILE,
+        why: answer,
+    })
 }
 
 fn configure(conn: &Connection) -> Result<(), StoreError> {
@@ -264,6 +277,34 @@ fn migrate(conn: &Connection) -> Result<(), StoreError> {
         conn.execute_batch(&format!(
             "BEGIN IMMEDIATE; {sql}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT"
         ))?;
+    }
+    check_schema(conn)
+}
+
+/// SQLite keeps each table's statement as it was given. Another one is not ours, whatever it would do.
+fn check_schema(conn: &Connection) -> Result<(), StoreError> {
+    let mut statement = conn.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
+    let mut rows = statement.query([])?;
+    let mut found = 0;
+    while let Some(row) = rows.next()? {
+        let sql: String = row.get(0)?;
+        if !MIGRATIONS.iter().any(|migration| migration.contains(&sql)) {
+            return Err(StoreError::Damaged {
+                file: FILE,
+                why: "its tables are not as we make them".to_owned(),
+            });
+        }
+        found += 1;
+    }
+    let made: usize = MIGRATIONS
+        .iter()
+        .map(|migration| migration.matches("\nCREATE ").count())
+        .sum();
+    if found != made {
+        return Err(StoreError::Damaged {
+            file: FILE,
+            why: format!("it has {found} tables and indexes of {made}"),
+        });
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use rusqlite::OptionalExtension;
 use super::{
     Read, StoreError, Write,
     database::{bytes, int, uint},
+    entries::damaged,
 };
 use crate::{
     crypto::{Hash, PublicKey},
@@ -59,25 +60,38 @@ impl Read<'_> {
              WHERE i.identity = ?1 AND r.peer = ?2",
         )?;
         let rows = statement.query_map((identity.0, peer.0), |row| row.get::<_, Vec<u8>>(0))?;
-        let read = |bytes: Vec<u8>| {
-            Receipt::decode(&bytes).map_err(|error| StoreError::Damaged {
-                file: "log.db",
-                why: error.to_string(),
-            })
-        };
-        rows.map(|row| read(row?)).collect()
+        rows.map(|row| Receipt::decode(&row?).map_err(damaged)).collect()
     }
 
-    /// The peers that hold entry `seq` of a branch, with when they said so.
+    /// The peers that hold entry `seq` of a branch, with when they said so: by what they signed, whatever else the row says.
     pub fn holders(&self, author: &AuthorId, branch: u32, seq: u64) -> Result<Vec<(PublicKey, u64)>, StoreError> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT r.peer, r.time FROM authors a JOIN receipts r ON r.author = a.id
-             WHERE a.author = ?1 AND r.branch = ?2 AND r.seq >= ?3 ORDER BY r.peer",
+            "SELECT r.bytes FROM authors a JOIN receipts r ON r.author = a.id WHERE a.author = ?1 AND r.branch = ?2 ORDER BY r.peer",
         )?;
-        let rows = statement.query_map((author.0, branch, int(seq)), |row| {
-            Ok((PublicKey(bytes(row, 0)?), uint(row.get(1)?)))
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let rows = statement.query_map((author.0, branch), |row| row.get::<_, Vec<u8>>(0))?;
+        let mut holders = Vec::new();
+        for row in rows {
+            let receipt = self.signed(author, branch, &row?)?;
+            if receipt.position.seq >= seq {
+                holders.push((receipt.peer, receipt.time));
+            }
+        }
+        Ok(holders)
+    }
+
+    /// A stored receipt, if its peer signed it for an entry of this branch.
+    fn signed(&self, author: &AuthorId, branch: u32, bytes: &[u8]) -> Result<Receipt, StoreError> {
+        let receipt = Receipt::decode(bytes).map_err(damaged)?;
+        let known = self.branches(author)?.into_iter().find(|known| known.branch == branch);
+        let on_it = match known {
+            Some(known) => receipt.author == *author && self.is_on(author, &known, receipt.position)?,
+            None => false,
+        };
+        if on_it {
+            Ok(receipt)
+        } else {
+            Err(damaged("a receipt is not for the entry that it is filed under"))
+        }
     }
 
     /// The database that a peer showed last: another one now means that it was wiped.
@@ -89,12 +103,12 @@ impl Read<'_> {
     /// When a peer last gave a receipt for anything of an identity, by the peer's clock.
     pub fn last_receipt(&self, identity: &IdentityId) -> Result<Option<u64>, StoreError> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT max(r.time) FROM identities i JOIN authors a ON a.identity = i.id JOIN receipts r ON r.author = a.id
-             WHERE i.identity = ?1",
+            "SELECT r.bytes FROM identities i JOIN authors a ON a.identity = i.id JOIN receipts r ON r.author = a.id
+             WHERE i.identity = ?1 ORDER BY r.time DESC LIMIT 1",
         )?;
-        Ok(statement
-            .query_row([identity.0], |row| row.get::<_, Option<i64>>(0))?
-            .map(uint))
+        let last: Option<Vec<u8>> = statement.query_row([identity.0], |row| row.get(0)).optional()?;
+        let last = last.map(|bytes| Receipt::decode(&bytes)).transpose();
+        Ok(last.map_err(damaged)?.map(|receipt| receipt.time))
     }
 
     /// What the owner should know, newest first.
@@ -178,15 +192,18 @@ impl Read<'_> {
     /// Where a peer's receipt for a branch stands.
     pub fn receipt_at(&self, author: &AuthorId, branch: u32, peer: &PublicKey) -> Result<Option<Position>, StoreError> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT r.seq, r.hash FROM authors a JOIN receipts r ON r.author = a.id
+            "SELECT r.bytes FROM authors a JOIN receipts r ON r.author = a.id
              WHERE a.author = ?1 AND r.branch = ?2 AND r.peer = ?3",
         )?;
-        let found = statement.query_row((author.0, branch, peer.0), |row| {
-            Ok(Position {
-                seq: uint(row.get(0)?),
-                hash: Hash(bytes(row, 1)?),
-            })
-        });
-        Ok(found.optional()?)
+        let found: Option<Vec<u8>> = statement
+            .query_row((author.0, branch, peer.0), |row| row.get(0))
+            .optional()?;
+        let Some(bytes) = found else { return Ok(None) };
+        let receipt = self.signed(author, branch, &bytes)?;
+        if receipt.peer == *peer {
+            Ok(Some(receipt.position))
+        } else {
+            Err(damaged("a receipt is filed under another peer"))
+        }
     }
 }

@@ -56,7 +56,14 @@ const TABLES: &str = "
 pub struct Views {
     path: Option<PathBuf>,
     key: Secret,
-    conn: Mutex<Option<Connection>>,
+    held: Mutex<Held>,
+}
+
+enum Held {
+    Open(Connection),
+    /// The file was damaged, and could not be made anew yet: the disk is full, or fails.
+    Lost,
+    Closed,
 }
 
 /// A document as the views hold it.
@@ -88,16 +95,13 @@ impl Views {
         let path = dir.join(FILE);
         let key = key.into();
         let conn = match open(&path, &key) {
-            Err(StoreError::Damaged { .. }) => {
-                remove(&path)?;
-                open(&path, &key)?
-            }
+            Err(StoreError::Damaged { .. }) => make_anew(&path, &key)?,
             other => other?,
         };
         Ok(Self {
             path: Some(path),
             key,
-            conn: Mutex::new(Some(conn)),
+            held: Mutex::new(Held::Open(conn)),
         })
     }
 
@@ -108,29 +112,35 @@ impl Views {
         Ok(Self {
             path: None,
             key: [0; 32].into(),
-            conn: Mutex::new(Some(conn)),
+            held: Mutex::new(Held::Open(conn)),
         })
     }
 
     /// Runs `job` in a transaction, all of it or nothing. If a page turns out to be damaged, the file is dropped and made anew and
     /// [`StoreError::Damaged`] returned: fold again, then ask again.
     pub fn with<R>(&self, job: impl FnOnce(&ViewsWrite<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
-        let mut guard = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
-        let conn = guard.as_ref().ok_or(StoreError::Closed)?;
-        // The key and the pages pass over the stack as SQLite opens them.
-        let result = wiping(|| transaction(conn, job));
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = match &*held {
+            // The key and the pages pass over the stack as SQLite opens them.
+            Held::Open(conn) => wiping(|| transaction(conn, job)),
+            Held::Lost => Err(StoreError::Damaged {
+                file: FILE,
+                why: "it is being made again".to_owned(),
+            }),
+            Held::Closed => Err(StoreError::Closed),
+        };
         if let (Err(StoreError::Damaged { file: FILE, .. }), Some(path)) = (&result, &self.path) {
             tracing::warn!("views.db is damaged: it is dropped and folded again from the log");
-            *guard = None;
-            remove(path)?;
-            *guard = Some(open(path, &self.key)?);
+            // Closed before it is removed. If it cannot be made now, the next call tries.
+            *held = Held::Lost;
+            *held = Held::Open(make_anew(path, &self.key)?);
         }
         result
     }
 
     /// Closes the file. Later calls answer `Closed`.
     pub fn close(&self) {
-        *self.conn.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Held::Closed;
     }
 }
 
@@ -151,15 +161,7 @@ fn transaction<R>(
 }
 
 fn of(error: &rusqlite::Error) -> StoreError {
-    match error {
-        rusqlite::Error::SqliteFailure(failure, _) if failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ => {
-            StoreError::Damaged {
-                file: FILE,
-                why: error.to_string(),
-            }
-        }
-        other => StoreError::of(FILE, other),
-    }
+    StoreError::of(FILE, error)
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {
@@ -177,6 +179,11 @@ fn remove(path: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+fn make_anew(path: &Path, key: &[u8; 32]) -> Result<Connection, StoreError> {
+    remove(path)?;
+    open(path, key)
 }
 
 fn open(path: &Path, key: &[u8; 32]) -> Result<Connection, StoreError> {
@@ -209,6 +216,13 @@ fn refused(why: &str) -> rusqlite::Error {
 fn open_sealed(path: &Path, key: &[u8; 32]) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
+    // Where it may not write, SQLite opens for reading and says nothing, and would go on so when the disk may be written again.
+    if conn.is_readonly(rusqlite::MAIN_DB)? {
+        return Err(rusqlite::Error::SqliteFailure(
+            ffi::Error::new(ffi::SQLITE_READONLY),
+            None,
+        ));
+    }
     // Stock SQLite ignores a pragma that it does not know and answers with no row.
     let cipher: String = conn
         .query_row("PRAGMA cipher = 'chacha20'", [], |row| row.get(0))
@@ -240,7 +254,9 @@ fn open_sealed(path: &Path, key: &[u8; 32]) -> rusqlite::Result<Connection> {
     let bare = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     match bare.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)) {
         Err(rusqlite::Error::SqliteFailure(failure, _)) if failure.code == ErrorCode::NotADatabase => {}
-        _ => return Err(refused("the file opens without the key")),
+        // A disk that fails here says nothing about the seal.
+        Err(other) => return Err(other),
+        Ok(_) => return Err(refused("the file opens without the key")),
     }
     drop(bare);
     // NORMAL: after a power cut the last folds may be missing, and are folded again from the log.

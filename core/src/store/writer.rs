@@ -17,8 +17,14 @@ use super::{StoreError, Write};
 /// How many waiting jobs one commit may gather. Bounds the time that the first of them waits.
 const GROUP: usize = 256;
 
-type Deliver = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Job = Box<dyn FnOnce(&Write<'_>) -> Deliver + Send>;
+pub(super) type Deliver = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+pub(super) type Job = Box<dyn FnOnce(Result<&Write<'_>, StoreError>) -> Ran + Send>;
+
+/// A job that ran: what it failed with, and how its caller is told.
+pub(super) struct Ran {
+    error: Option<StoreError>,
+    deliver: Deliver,
+}
 
 /// The answer to a write, there when the write is durable.
 pub struct Reply<R>(oneshot::Receiver<Result<R, StoreError>>);
@@ -65,11 +71,14 @@ impl Writer {
     ) -> Reply<R> {
         let (answer, reply) = oneshot::channel();
         let job: Job = Box::new(move |write| {
-            let result = in_savepoint(write, job);
-            Box::new(move |committed| {
-                // Nobody may wait any more: the write happened all the same.
-                let _ = answer.send(committed.and(result));
-            })
+            let result = write.and_then(|write| in_savepoint(write, job));
+            Ran {
+                error: result.as_ref().err().cloned(),
+                deliver: Box::new(move |committed| {
+                    // Nobody may wait any more: the write happened all the same.
+                    let _ = answer.send(result.and_then(|value| committed.map(|()| value)));
+                }),
+            }
         });
         match self {
             Self::Thread { jobs, .. } => {
@@ -112,23 +121,29 @@ fn run(conn: &Connection, queue: &Receiver<Job>) {
 }
 
 /// Runs the jobs in one transaction and answers them after its commit. Where SQLite ends the transaction by itself (a full disk), those
-/// that ran are told so, and the others get a transaction of their own.
+/// that ran are told why, and the others get a transaction of their own.
 fn commit_group(conn: &Connection, group: Vec<Job>) {
     let mut waiting = VecDeque::from(group);
     while !waiting.is_empty() {
         let mut answers: Vec<Deliver> = Vec::with_capacity(waiting.len());
         let begun = begin(conn);
         let write = Write::new(conn);
+        let mut ended = None;
         while let Some(job) = waiting.pop_front() {
-            answers.push(job(&write));
+            // Without a transaction a savepoint would be one, and its release a commit that nobody is told of.
+            let ran = job(begun.clone().map(|()| &write));
+            answers.push(ran.deliver);
             if conn.is_autocommit() {
+                ended = ran.error;
                 break;
             }
         }
-        let committed = begun.and_then(|()| {
-            conn.execute_batch("COMMIT")
-                .map_err(|error| StoreError::of("log.db", &error))
-        });
+        let committed = match ended {
+            Some(error) => Err(error),
+            None => conn
+                .execute_batch("COMMIT")
+                .map_err(|error| StoreError::of("log.db", &error)),
+        };
         if !conn.is_autocommit() {
             // SQLite rolls back by itself on most errors; on the others we do.
             let _ = conn.execute_batch("ROLLBACK");
@@ -144,15 +159,20 @@ fn begin(conn: &Connection) -> Result<(), StoreError> {
         .map_err(|error| StoreError::of("log.db", &error))
 }
 
+/// Runs `job` so that it leaves all or nothing. The error that matters is the first; if what the job wrote cannot be undone alone, or
+/// SQLite undid everything by itself, the whole transaction ends.
 fn in_savepoint<R>(write: &Write<'_>, job: impl FnOnce(&Write<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
     write.conn.execute_batch("SAVEPOINT job")?;
-    let result = job(write);
-    let end = if result.is_ok() {
-        "RELEASE job"
-    } else {
-        "ROLLBACK TO job; RELEASE job"
-    };
-    write.conn.execute_batch(end)?;
+    let result = job(write).and_then(|value| {
+        write.conn.execute_batch("RELEASE job")?;
+        Ok(value)
+    });
+    if result.is_err()
+        && !write.conn.is_autocommit()
+        && write.conn.execute_batch("ROLLBACK TO job; RELEASE job").is_err()
+    {
+        let _ = write.conn.execute_batch("ROLLBACK");
+    }
     result
 }
 

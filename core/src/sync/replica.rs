@@ -152,7 +152,15 @@ impl Replica {
         limits: Limits,
     ) -> Result<Self, ReplicaError> {
         let stored = store.read(|read| read.identity_log(&identity))?;
-        let known = Known::from_log(stored.ordered, stored.pending)?;
+        // It was checked before it was stored: if it does not hold together now, it is not what was stored.
+        let known = Known::from_log(stored.ordered, stored.pending).map_err(|error| match error {
+            IdentityError::UpdateNeeded => ReplicaError::Identity(error),
+            other => StoreError::Damaged {
+                file: "log.db",
+                why: other.to_string(),
+            }
+            .into(),
+        })?;
         Ok(Self {
             store,
             identity,
