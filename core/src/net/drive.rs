@@ -210,7 +210,12 @@ async fn steps(
                 }
                 None => match step(session, replica, |session, replica| session.next(replica)).await? {
                     Some(message) => frames.send(&message).await?,
-                    None => idle = true,
+                    None => {
+                        idle = true;
+                        if session.lock().unwrap_or_else(PoisonError::into_inner).can_settle() {
+                            step(session, replica, |session, replica| session.settle(replica)).await?;
+                        }
+                    }
                 },
             },
         }

@@ -29,8 +29,9 @@ pub trait Observer: Send + Sync {
 /// Frames that wait on each side. With the largest frame this bounds the memory of a connection to about 10 MiB.
 const WAITING: usize = 2;
 
-/// The most bytes of a frame from somebody who is not known yet: a hello with its proofs.
-const STRANGERS_FRAME: usize = 640 * 1024;
+/// The most bytes of a frame from somebody who is not known yet: a hello with two operations that prove a membership. Many strangers may
+/// send so much at once and stop there.
+const STRANGERS_FRAME: usize = 192 * 1024;
 
 /// The two halves of a stream, each with a task of its own, so that neither waits for the other.
 pub struct Frames {
