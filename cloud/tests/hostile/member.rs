@@ -70,17 +70,20 @@ impl Thief {
         }
     }
 
-    /// Says hello and that it holds nothing, and hears what the cloud peer holds.
+    /// Says hello, and that it holds what the cloud peer says that it holds.
     pub async fn greet(&self, scene: &Scene) -> Wire {
         let mut wire = self.dial(scene).await;
         wire.say(&self.hello()).await;
         assert!(matches!(wire.hear().await, Some(Message::Hello { .. })));
+        let Some(Message::State { items, .. }) = wire.hear().await else {
+            panic!("no state")
+        };
         let known = self.member.replica.known();
         wire.say(&Message::State {
             count: known.ordered.count(),
             head: known.ordered.head(),
             pending: Vec::new(),
-            items: Vec::new(),
+            items,
             more: false,
         })
         .await;
@@ -91,7 +94,11 @@ impl Thief {
     pub async fn sync(&self, scene: &Scene) -> Vec<Message> {
         let mut wire = self.dial(scene).await;
         let session = apart(|| Session::dial(&self.member.replica, self.cloud.0)).unwrap();
-        Attack::default().run(&mut wire, session, &self.member.replica).await
+        let attack = Attack {
+            ends: true,
+            ..Attack::default()
+        };
+        attack.run(&mut wire, session, &self.member.replica).await
     }
 
     /// Says messages, and hears until as many answers of the kind that `answers` knows have come.
@@ -146,13 +153,13 @@ async fn a_flood_of_tiny_entries_fills_no_more_of_the_disk_than_the_quota_says()
     peer.set_quota("all", change).await.unwrap();
     let mut wire = thief.greet(&scene).await;
     let stream = thief.member.stream("journal");
-    let mut start_of = thief.member.begin_log(stream);
+    let mut start_of = apart(|| thief.member.begin_log(stream));
     let mut after = Position::start(&start_of.id());
     let (mut sent, mut taken, mut refused) = (0, 0, Vec::new());
     while sent < tries && refused.is_empty() {
         if sent % 4_096 == 2_048 {
             // A new author log now and then: it takes room too.
-            start_of = thief.member.begin_log(stream);
+            start_of = apart(|| thief.member.begin_log(stream));
             after = Position::start(&start_of.id());
         }
         let mut range = Range {
@@ -181,7 +188,7 @@ async fn a_flood_of_tiny_entries_fills_no_more_of_the_disk_than_the_quota_says()
     let report = peer.identities().await.unwrap().remove(0);
     assert!(report.bytes <= quota);
     // The owner hears of it; somebody else on the same peer notices nothing.
-    write(&scene.phone, "no room").await;
+    scene.phone_appends(900_000).await;
     let owner = sync(&scene.phone, MINUTE).await;
     assert_eq!(crate::stage::waits(&owner), "quota-exceeded");
     let other = crate::stage::create(scene.dir.path(), "other").await;
@@ -277,7 +284,7 @@ async fn a_bomb_signed_by_a_member_hurts_no_device() {
     let mut thief = Thief::of(&scene, "tablet").await;
     let peer = start(scene.dir.path(), scene.port).await;
     let stream = thief.member.stream("journal");
-    let begun = thief.member.begin_log(stream);
+    let begun = apart(|| thief.member.begin_log(stream));
     let ring = thief.member.replica.known().key_ring(&thief.member.keys);
     let epoch = ring.streams()[&stream].current;
     let mut after = Position::start(&begun.id());

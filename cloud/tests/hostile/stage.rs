@@ -2,12 +2,15 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Duration,
 };
 
 use rhizome::{
-    Confirm, DocumentId, FileKeeper, NetOptions, Pod, PodOptions, SyncReport, SyncState, Value, WaitReason, path,
+    Confirm, DocumentId, Event, FileKeeper, NetOptions, Pod, PodOptions, SyncReport, SyncState, Value, WaitReason, path,
 };
 use rhizome_cloud::{Peer, PeerOptions};
 
@@ -20,21 +23,6 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Runs what waits for the disk in a thread of its own. (`block_in_place` in the test's own task can take a wake-up away from it.)
 pub fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| scope.spawn(work).join().unwrap())
-}
-
-/// Text that does not get shorter when it is compressed.
-pub fn noise(length: usize) -> String {
-    let mut text = String::new();
-    let random: &mut dyn rhizome::crypto::Random = &mut rhizome::crypto::OsRandom;
-    while text.len() < length {
-        let bytes: [u8; 16] = random.bytes();
-        text.extend(
-            bytes
-                .iter()
-                .filter_map(|byte| char::from_u32(0x4e00 + u32::from(*byte) * 64 + u32::from(bytes[0] % 64))),
-        );
-    }
-    text
 }
 
 pub fn loopback(port: u16) -> NetOptions {
@@ -55,9 +43,16 @@ pub async fn start(dir: &Path, port: u16) -> Peer {
     Peer::start(peer_options(dir, port)).await.unwrap()
 }
 
-pub async fn port(peer: &Peer) -> u16 {
-    let listening = peer.status().await.unwrap().listening;
-    listening[0].rsplit_once(':').unwrap().1.parse().unwrap()
+/// A port that is let go and taken again without anybody else taking it in between: below those that the system gives.
+fn port_of_ones_own() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + std::process::id() % 97 * 200;
+    loop {
+        let port = first as u16 + NEXT.fetch_add(1, Ordering::Relaxed) % 200;
+        if std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// The keys are named apart from the folder, so that a copy of a folder can be opened with them.
@@ -171,8 +166,8 @@ pub struct Scene {
 impl Scene {
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let peer = start(dir.path(), 0).await;
-        let port = port(&peer).await;
+        let port = port_of_ones_own();
+        let peer = start(dir.path(), port).await;
         let phone = create(dir.path(), "phone").await;
         link(&phone, &peer).await;
         let tablet = join(dir.path(), &phone, "tablet").await;
@@ -200,6 +195,16 @@ impl Scene {
         let document = write(&self.phone, text).await;
         self.written.push((document, text.to_owned()));
         document
+    }
+
+    /// An entry of this size.
+    pub async fn phone_appends(&self, size: usize) {
+        let kind = "large".to_owned();
+        let payload = vec![7; size];
+        self.phone
+            .append("journal", vec![Event::App { kind, payload }])
+            .await
+            .unwrap();
     }
 
     pub async fn tablet_writes(&mut self, text: &str) -> DocumentId {

@@ -7,7 +7,7 @@ use iroh::{
 use rhizome::{
     crypto::PublicKey,
     net::ALPN,
-    sync::{Message, Replica, Session},
+    sync::{ByeReason, Message, Replica, Session},
 };
 
 use crate::stage::apart;
@@ -99,6 +99,8 @@ pub struct Attack<'a> {
     pub says: Box<dyn FnMut(Message) -> Vec<Message> + Send + 'a>,
     /// Sees a message before the honest session does, may answer it, and may keep it from the session.
     pub hears: Box<dyn FnMut(Message, &mut Vec<Message>) -> Option<Message> + Send + 'a>,
+    /// Whether it says goodbye when the honest session has all.
+    pub ends: bool,
 }
 
 impl Default for Attack<'_> {
@@ -106,6 +108,7 @@ impl Default for Attack<'_> {
         Self {
             says: Box::new(|message| vec![message]),
             hears: Box::new(|message, _| Some(message)),
+            ends: false,
         }
     }
 }
@@ -145,6 +148,11 @@ impl<'a> Attack<'a> {
             let mut ended = false;
             for message in &answers {
                 ended |= !wire.say(message).await;
+            }
+            if self.ends && session.is_synced() {
+                wire.say(&Message::Bye(ByeReason::Done)).await;
+                heard.extend(wire.rest().await);
+                return heard;
             }
             let Some(message) = wire.hear().await else { return heard };
             heard.push(message.clone());

@@ -66,8 +66,9 @@ impl SessionError {
     /// What to say to the other side.
     pub fn bye(&self) -> ByeReason {
         match self {
-            Self::Replica(_) => ByeReason::ShuttingDown,
-            Self::Protocol(_) => ByeReason::Invalid,
+            Self::Replica(ReplicaError::Store(_)) => ByeReason::ShuttingDown,
+            // What the other side sent of the identity log does not hold together.
+            Self::Replica(ReplicaError::Identity(_)) | Self::Protocol(_) => ByeReason::Invalid,
             Self::Ended(_) => ByeReason::Done,
             Self::NotAMember => ByeReason::NotAMember,
             Self::UnknownIdentity => ByeReason::UnknownIdentity,
