@@ -49,6 +49,10 @@ sim: rust ## the network simulation with more schedules; SEEDS=n (20000)
 kill: rust ## kill a writing process at random points, more times; ROUNDS=n (100)
 	RHIZOME_KILL_ROUNDS=$(ROUNDS) cargo test --locked -p rhizome --test kill
 
+.PHONY: hostile
+hostile: rust ## hostile peers in the long form: floods of 10,000, a million tiny entries
+	RHIZOME_HOSTILE_FULL=1 cargo test --locked -p rhizome-cloud --test hostile -- --nocapture --test-threads 1
+
 .PHONY: mutants
 mutants: rust venv ## break a copy of the code in known ways; the tests must notice each
 	$(PY) tests/mutants/run.py

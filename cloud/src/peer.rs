@@ -114,9 +114,9 @@ pub struct StatusReport {
     pub identities: usize,
     /// Entries stored.
     pub entries: u64,
-    /// Bytes of their sealed sections.
+    /// Bytes charged for what is stored.
     pub bytes: u64,
-    /// Connections now.
+    /// Sessions now.
     pub connections: usize,
 }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// By how much a pod may grow that syncs with a peer which never ends.
-const GROWTH: u64 = 96 * MEBIBYTE;
+const GROWTH: u64 = 64 * MEBIBYTE;
 
 fn author(n: u64) -> AuthorId {
     AuthorId(
