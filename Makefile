@@ -78,6 +78,10 @@ faults: rust ## a disk that fails at every call, FAULTS=n schedules (2000), FLIP
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 RHIZOME_FAULTS=$(FAULTS) RHIZOME_FLIPS=$(FLIPS) \
 		cargo test --locked -p rhizome-faults -- --nocapture --test-threads=2
 
+.PHONY: hostile
+hostile: rust ## hostile peers in the long form: floods of 10,000, a million tiny entries
+	RHIZOME_HOSTILE_FULL=1 cargo test --locked -p rhizome-cloud --test hostile -- --nocapture --test-threads 1
+
 .PHONY: mutants
 mutants: rust venv ## break a copy of the code in known ways; the tests must notice each
 	$(PY) tests/mutants/run.py

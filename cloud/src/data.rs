@@ -42,7 +42,7 @@ impl Limit {
 /// What to change of a quota. `None` leaves it as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct QuotaChange {
-    /// Bytes of sealed sections.
+    /// Bytes charged for what is stored.
     pub bytes: Option<Limit>,
     /// Entries.
     pub entries: Option<Limit>,
@@ -57,7 +57,7 @@ pub struct IdentityReport {
     pub short: String,
     /// Entries stored.
     pub entries: u64,
-    /// Bytes of their sealed sections.
+    /// Bytes charged for what is stored (see `rhizome::store::Usage`).
     pub bytes: u64,
     /// The most entries that are taken.
     pub quota_entries: Option<u64>,

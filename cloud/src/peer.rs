@@ -114,9 +114,9 @@ pub struct StatusReport {
     pub identities: usize,
     /// Entries stored.
     pub entries: u64,
-    /// Bytes of their sealed sections.
+    /// Bytes charged for what is stored.
     pub bytes: u64,
-    /// Connections now.
+    /// Sessions now.
     pub connections: usize,
 }
 
@@ -452,7 +452,8 @@ impl Host for Cloud {
             let mut stop = self.stop.clone();
             match self.invitations.claim(&begin, (self.options.clock)() / 1000) {
                 Err(reason) => {
-                    tracing::info!(reason, "a link was refused");
+                    // Anybody can cause this line, as often as they like.
+                    tracing::debug!(reason, "a link was refused");
                     refuse(&mut frames, reason).await;
                 }
                 Ok(secret) => {

@@ -123,7 +123,7 @@ impl Screen {
         }
         lines.push(format!("identities       {}", status.identities));
         lines.push(format!("entries          {}", status.entries));
-        lines.push(format!("sealed           {}", bytes(status.bytes)));
+        lines.push(format!("stored           {}", bytes(status.bytes)));
         lines.push(format!("store            {}", status.store));
         self.show(&json, &lines.join("\n"));
     }

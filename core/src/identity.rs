@@ -78,6 +78,9 @@ pub enum IdentityError {
     /// As many operations wait for their commit as are kept.
     #[error("as many operations wait for their order as are kept: sync with the cloud peer first")]
     TooManyPending,
+    /// The identity log is as long as is kept.
+    #[error("the identity log is as long as is kept: no operation is taken any more")]
+    LogFull,
     /// An operation of a kind this version does not know: it must be updated before it can follow the identity.
     #[error("the identity log holds an operation of a kind this version does not know: update needed")]
     UpdateNeeded,

@@ -64,6 +64,9 @@ pub enum VoidReason {
     SecondGenesis,
 }
 
+/// Commits of an identity log that may have no effect.
+const MAX_VOID: u64 = 1_024;
+
 /// An identity as far as its commits go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
@@ -80,6 +83,8 @@ pub struct State {
     count: u64,
     head: Option<Hash>,
     time: u64,
+    /// How many commits had no effect.
+    void: u64,
 }
 
 impl State {
@@ -116,6 +121,7 @@ impl State {
             count: 0,
             head: None,
             time: 0,
+            void: 0,
         };
         if !state.claim(&device.keys) {
             return Err(IdentityError::Void(VoidReason::KeyInUse));
@@ -140,8 +146,16 @@ impl State {
             return Err(IdentityError::OtherIdentity);
         }
         let verdict = self.judge(operation);
-        if verdict == Verdict::Ok {
-            self.enact(operation);
+        match verdict {
+            Verdict::Ok => self.enact(operation),
+            // An orderer could go on for ever with what has no effect; an honest one commits none of it.
+            Verdict::Void(_) if self.void >= MAX_VOID => {
+                return Err(IdentityError::BadCommit {
+                    index: commit.core().index,
+                    what: "too many before it had no effect",
+                });
+            }
+            Verdict::Void(_) => self.void += 1,
         }
         self.advance(commit);
         Ok(verdict)

@@ -227,7 +227,7 @@ async fn steps(
                     let handled = step(session, replica, |session, replica| {
                         let mut messages = received.into_iter();
                         let handled = messages.try_for_each(|next| session.receive(next.message, replica));
-                        session.settle(replica).and(handled)
+                        session.flush(replica).and(handled)
                     });
                     match handled.await {
                         Err(NetError::Session(SessionError::Ended(ByeReason::Done))) => {
@@ -247,7 +247,12 @@ async fn steps(
                 }
                 None => match step(session, replica, |session, replica| session.next(replica)).await? {
                     Some(message) => frames.send(&message).await?,
-                    None => idle = true,
+                    None => {
+                        idle = true;
+                        if session.lock().unwrap_or_else(PoisonError::into_inner).can_settle() {
+                            step(session, replica, |session, replica| session.settle(replica)).await?;
+                        }
+                    }
                 },
             },
         }

@@ -15,7 +15,7 @@ use iroh::{
 };
 use tokio::{runtime::Handle, sync::oneshot};
 
-use super::{ALPN, NetError, Observer};
+use super::{ALPN, Frames, NetError, Observer};
 use crate::crypto::{PublicKey, Secret};
 
 /// How long looking up one name may take.
@@ -125,13 +125,13 @@ impl Net {
         self.endpoint.bound_sockets()
     }
 
-    /// Connects to `endpoint` at any of `addresses`, host names included.
+    /// Connects to `endpoint` at any of `addresses`, host names included, and opens the stream.
     pub async fn dial(
         &self,
         endpoint: &PublicKey,
         addresses: &[String],
         within: Duration,
-    ) -> Result<Connection, NetError> {
+    ) -> Result<(Connection, Frames), NetError> {
         let id = EndpointId::from_bytes(&endpoint.0).map_err(|_| bad_address(&endpoint.to_string(), "not a key"))?;
         let connect = async {
             let mut targets = Vec::new();
@@ -148,10 +148,17 @@ impl Net {
                 return Err(last.unwrap_or_else(|| bad_address("(none)", "the code or service has no address")));
             }
             let target = EndpointAddr::from_parts(id, targets);
-            self.endpoint
+            let connection = self
+                .endpoint
                 .connect(target, ALPN)
                 .await
-                .map_err(|error| NetError::Connection(error.to_string()))
+                .map_err(|error| NetError::Connection(error.to_string()))?;
+            // Within the same time: a peer that lets nobody open a stream would keep us for ever.
+            let (send, recv) = connection
+                .open_bi()
+                .await
+                .map_err(|error| NetError::Connection(error.to_string()))?;
+            Ok((connection, Frames::new(send, recv, self.options.observer.clone())))
         };
         tokio::time::timeout(within, connect)
             .await
@@ -171,6 +178,14 @@ impl Net {
     /// Closes every connection and socket.
     pub async fn close(&self) {
         self.endpoint.close().await;
+    }
+
+    /// Closes every connection and socket, and waits for it no longer than `within`: a dial that nobody answers takes seconds to be given up,
+    /// and its socket closes behind it.
+    pub async fn close_within(&self, within: Duration) {
+        let endpoint = self.endpoint.clone();
+        let closing = tokio::spawn(async move { endpoint.close().await });
+        let _ = tokio::time::timeout(within, closing).await;
     }
 }
 

@@ -36,8 +36,9 @@ const WAITING_OUT: usize = 4;
 const WAITING_IN: usize = 32;
 const WAITING_IN_BYTES: usize = 2 * (MAX_FRAME + 4);
 
-/// The most bytes of a frame from somebody who is not known yet: a hello with its proofs.
-const STRANGERS_FRAME: usize = 640 * 1024;
+/// The most bytes of a frame from somebody who is not known yet: a hello with two operations that prove a membership. Many strangers may
+/// send so much at once and stop there.
+const STRANGERS_FRAME: usize = 192 * 1024;
 
 /// A message, and the room that its frame takes until it is handled.
 pub(super) struct Received {

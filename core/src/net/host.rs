@@ -1,15 +1,15 @@
 //! Answering connections: who may speak, how many at once, and for how long they may be silent.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use iroh::endpoint::{Connection, Incoming};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::{Drive, Frames, Mode, Net, NetError, Report, remote_key, stopped};
 use crate::{
@@ -38,15 +38,18 @@ pub trait Host: Send + Sync + 'static {
 /// What a service takes on at the most.
 #[derive(Debug, Clone, Copy)]
 pub struct ServiceLimits {
-    /// Connections at once.
+    /// Sessions at once.
     pub connections: usize,
-    /// Connections at once of one identity.
+    /// Sessions at once of one identity.
     pub per_identity: usize,
-    /// Handshakes under way at once.
-    pub handshakes: usize,
+    /// Links under way at once.
+    pub links: usize,
+    /// Connections at once that have not shown who they are. When one more comes, the one that is silent for longest goes: an honest one
+    /// needs two round trips.
+    pub strangers: usize,
     /// New connections of one endpoint in a minute.
     pub per_minute: u32,
-    /// How long a connection may take to say who it is.
+    /// How long a handshake may take, and then a connection to say who it is.
     pub patience: Duration,
 }
 
@@ -55,7 +58,8 @@ impl Default for ServiceLimits {
         Self {
             connections: 256,
             per_identity: 16,
-            handshakes: 64,
+            links: 16,
+            strangers: 256,
             per_minute: 120,
             patience: Duration::from_secs(10),
         }
@@ -69,9 +73,28 @@ pub struct Service<H> {
     limits: ServiceLimits,
     stop: watch::Receiver<bool>,
     connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    links: Arc<Semaphore>,
+    strangers: Arc<Strangers>,
     identities: Mutex<HashMap<IdentityId, usize>>,
     recent: Mutex<HashMap<PublicKey, (Instant, u32)>>,
+}
+
+/// Whom a connection turned out to be.
+enum Met {
+    /// A device or peer of an identity that is here.
+    Member {
+        identity: IdentityId,
+        frames: Frames,
+        session: Box<Session>,
+        replica: Arc<Replica>,
+        _place: OwnedSemaphorePermit,
+    },
+    /// Somebody who says that it was shown a code.
+    Newcomer {
+        frames: Frames,
+        begin: Message,
+        _place: OwnedSemaphorePermit,
+    },
 }
 
 impl<H: Host> Service<H> {
@@ -83,13 +106,14 @@ impl<H: Host> Service<H> {
             limits,
             stop,
             connections: Arc::new(Semaphore::new(limits.connections)),
-            handshakes: Arc::new(Semaphore::new(limits.handshakes)),
+            links: Arc::new(Semaphore::new(limits.links)),
+            strangers: Arc::new(Strangers::new(limits.strangers)),
             identities: Mutex::new(HashMap::new()),
             recent: Mutex::new(HashMap::new()),
         })
     }
 
-    /// How many connections are open now.
+    /// How many sessions are open now.
     pub fn connections(&self) -> usize {
         self.limits
             .connections
@@ -114,28 +138,32 @@ impl<H: Host> Service<H> {
     }
 
     fn take(self: &Arc<Self>, incoming: Incoming, tasks: &mut tokio::task::JoinSet<()>) {
-        let Ok(handshake) = self.handshakes.clone().try_acquire_owned() else {
-            // Nothing is kept of what is ignored, not even an answer.
-            incoming.ignore();
-            return;
-        };
-        // Under load a stranger first shows that its address is its own.
-        if self.handshakes.available_permits() < self.limits.handshakes / 2 && !incoming.remote_addr_validated() {
+        // Under load a stranger first shows that its address is its own: who lies about it turns nobody out.
+        if self.strangers.are_many() && !incoming.remote_addr_validated() {
             let _ = incoming.retry();
             return;
         }
-        let service = self.clone();
+        let (service, mut waiting) = (self.clone(), Strangers::enter(&self.strangers));
         tasks.spawn(async move {
             let Ok(accepting) = incoming.accept() else { return };
-            let connected = tokio::time::timeout(service.limits.patience, accepting).await;
-            drop(handshake);
-            let Ok(Ok(connection)) = connected else { return };
-            let Ok(_place) = service.connections.clone().try_acquire_owned() else {
-                connection.close(1u32.into(), ByeReason::Busy.as_str().as_bytes());
-                return;
+            let patience = service.limits.patience;
+            let connected = tokio::select! {
+                () = waiting.turned_out() => return,
+                connected = tokio::time::timeout(patience, accepting) => connected,
             };
-            service.serve(&connection).await;
-            connection.close(0u32.into(), ByeReason::Done.as_str().as_bytes());
+            let Ok(Ok(connection)) = connected else { return };
+            let met = tokio::select! {
+                () = waiting.turned_out() => None,
+                met = tokio::time::timeout(patience, service.meet(&connection)) => met.ok().flatten(),
+            };
+            drop(waiting);
+            match met {
+                Some(met) => {
+                    service.serve(remote_key(&connection), met).await;
+                    connection.close(0u32.into(), ByeReason::Done.as_str().as_bytes());
+                }
+                None => connection.close(1u32.into(), ByeReason::Busy.as_str().as_bytes()),
+            }
         });
     }
 
@@ -145,71 +173,100 @@ impl<H: Host> Service<H> {
         let now = Instant::now();
         recent.retain(|_, (since, _)| now.duration_since(*since) < Duration::from_secs(60));
         if recent.len() >= 65_536 {
-            return true;
+            // A flood of keys must not make those wait who are known.
+            recent.clear();
         }
         let (_, count) = recent.entry(*endpoint).or_insert((now, 0));
         *count += 1;
         *count > self.limits.per_minute
     }
 
-    async fn serve(self: &Arc<Self>, connection: &Connection) {
+    /// Hears the first message. `None`: there is nothing more to say to this one.
+    async fn meet(&self, connection: &Connection) -> Option<Met> {
         let endpoint = remote_key(connection);
-        let first = async {
-            let (send, recv) = connection.accept_bi().await.ok()?;
-            let mut frames = Frames::new(send, recv, self.net.options().observer.clone());
-            let message = frames.receive().await.ok()?;
-            Some((frames, message))
-        };
-        let Ok(Some((frames, message))) = tokio::time::timeout(self.limits.patience, first).await else {
-            return;
+        let (send, recv) = connection.accept_bi().await.ok()?;
+        let mut frames = Frames::new(send, recv, self.net.options().observer.clone());
+        let message = frames.receive().await.ok()?;
+        let (identity, replica) = match &message {
+            Message::LinkBegin { .. } => {
+                let place = self.links.clone().try_acquire_owned();
+                let Some(place) = place.ok().filter(|_| !self.is_hasty(&endpoint)) else {
+                    self.refuse(frames, ByeReason::Busy).await;
+                    return None;
+                };
+                return Some(Met::Newcomer {
+                    frames,
+                    begin: message,
+                    _place: place,
+                });
+            }
+            Message::Hello { identity, .. } => match self.host.replica(identity) {
+                Some(replica) => (*identity, replica),
+                None => {
+                    self.refuse(frames, ByeReason::UnknownIdentity).await;
+                    return None;
+                }
+            },
+            _ => {
+                self.refuse(frames, ByeReason::Invalid).await;
+                return None;
+            }
         };
         if self.is_hasty(&endpoint) {
             self.refuse(frames, ByeReason::Busy).await;
-            return;
+            return None;
         }
-        let identity = match &message {
-            Message::LinkBegin { .. } => {
-                self.host.clone().link(endpoint, frames, message).await;
-                return;
-            }
-            Message::Hello { identity, .. } => *identity,
-            _ => {
-                self.refuse(frames, ByeReason::Invalid).await;
-                return;
-            }
-        };
-        let Some(replica) = self.host.replica(&identity) else {
-            self.refuse(frames, ByeReason::UnknownIdentity).await;
-            return;
-        };
-        if !self.enter(identity) {
-            self.refuse(frames, ByeReason::Busy).await;
-            return;
-        }
-        let result = match begin_session(endpoint, message, &replica).await {
-            Ok(session) => {
-                frames.trust();
-                let mode = Mode::Serve;
-                Drive {
-                    frames,
-                    session,
-                    replica,
-                    mode,
-                    stop: self.stop.clone(),
-                    progress: None,
-                }
-                .run()
-                .await
-            }
+        let session = match begin_session(endpoint, message, &replica).await {
+            Ok(session) => Box::new(session),
             Err(error) => {
                 if let NetError::Session(error) = &error {
                     self.refuse(frames, error.bye()).await;
                 }
-                Err(error)
+                self.host.ended(&identity, &Err(error));
+                return None;
             }
         };
-        self.leave(&identity);
-        self.host.ended(&identity, &result);
+        let Ok(place) = self.connections.clone().try_acquire_owned() else {
+            self.refuse(frames, ByeReason::Busy).await;
+            return None;
+        };
+        Some(Met::Member {
+            identity,
+            frames,
+            session,
+            replica,
+            _place: place,
+        })
+    }
+
+    async fn serve(self: &Arc<Self>, endpoint: PublicKey, met: Met) {
+        match met {
+            Met::Newcomer { frames, begin, _place } => self.host.clone().link(endpoint, frames, begin).await,
+            Met::Member {
+                identity,
+                frames,
+                session,
+                replica,
+                _place,
+            } => {
+                if !self.enter(identity) {
+                    self.refuse(frames, ByeReason::Busy).await;
+                    return;
+                }
+                frames.trust();
+                let drive = Drive {
+                    frames,
+                    session: *session,
+                    replica,
+                    mode: Mode::Serve,
+                    stop: self.stop.clone(),
+                    progress: None,
+                };
+                let result = drive.run().await;
+                self.leave(&identity);
+                self.host.ended(&identity, &result);
+            }
+        }
     }
 
     async fn refuse(&self, mut frames: Frames, reason: ByeReason) {
@@ -237,6 +294,69 @@ impl<H: Host> Service<H> {
             if *count == 0 {
                 identities.remove(identity);
             }
+        }
+    }
+}
+
+/// Those who have not shown yet who they are, in the order in which they came.
+struct Strangers {
+    size: usize,
+    waiting: Mutex<(u64, VecDeque<(u64, oneshot::Sender<()>)>)>,
+}
+
+/// A place among the strangers, left when dropped.
+struct Stranger {
+    number: u64,
+    among: Arc<Strangers>,
+    out: oneshot::Receiver<()>,
+}
+
+impl Strangers {
+    fn new(size: usize) -> Self {
+        Self {
+            size: size.max(1),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// Whether half of the places are taken.
+    fn are_many(&self) -> bool {
+        self.lock().1.len() * 2 >= self.size
+    }
+
+    /// Takes a place, that of whoever waits for longest if all are taken.
+    fn enter(among: &Arc<Self>) -> Stranger {
+        let (send, out) = oneshot::channel();
+        let mut waiting = among.lock();
+        waiting.0 += 1;
+        let number = waiting.0;
+        waiting.1.push_back((number, send));
+        if waiting.1.len() > among.size {
+            // Its receiver learns of it by the sender's end.
+            drop(waiting.1.pop_front());
+        }
+        drop(waiting);
+        let among = among.clone();
+        Stranger { number, among, out }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (u64, VecDeque<(u64, oneshot::Sender<()>)>)> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stranger {
+    /// Returns when the place is needed for another.
+    async fn turned_out(&mut self) {
+        let _ = (&mut self.out).await;
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut waiting = self.among.lock();
+        if let Ok(place) = waiting.1.binary_search_by_key(&self.number, |(number, _)| *number) {
+            waiting.1.remove(place);
         }
     }
 }

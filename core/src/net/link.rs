@@ -24,6 +24,8 @@ const MAX_NAME: usize = 255;
 /// Commits in one message, and messages before an offer: an identity log of more is not taken.
 const COMMITS_AT_ONCE: usize = 16;
 const MAX_COMMITS: usize = 100_000;
+/// Bytes of operations of an identity log that is offered: they are held in memory.
+const MAX_LOG_BYTES: usize = 64 * 1024 * 1024;
 
 /// Why a link was not made.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -443,8 +445,9 @@ pub async fn join<R: Send + 'static>(
     }
     let mut log: Vec<(Commit, Operation)> = Vec::new();
     let mut pending: Vec<Operation> = Vec::new();
+    let mut bytes = 0;
     let identity = loop {
-        match take_log(frames.receive().await?, &mut log, &mut pending)? {
+        match take_log(frames.receive().await?, &mut log, &mut pending, &mut bytes)? {
             None => {}
             Some(Message::LinkOffer(identity)) => break identity,
             Some(other) => return Err(unexpected(other)),
@@ -465,7 +468,7 @@ pub async fn join<R: Send + 'static>(
         })
         .await?;
     let operation = loop {
-        match take_log(frames.receive().await?, &mut log, &mut pending)? {
+        match take_log(frames.receive().await?, &mut log, &mut pending, &mut bytes)? {
             None => {}
             Some(Message::LinkWelcome(operation)) => break operation,
             Some(other) => return Err(unexpected(other)),
@@ -507,15 +510,18 @@ fn take_log(
     message: Message,
     log: &mut Vec<(Commit, Operation)>,
     pending: &mut Vec<Operation>,
+    bytes: &mut usize,
 ) -> Result<Option<Message>, LinkError> {
     match message {
         Message::Commits(pairs) => {
             for (commit, operation) in pairs {
+                *bytes += operation.len();
                 log.push((Commit::decode(&commit)?, Operation::decode(&operation)?));
             }
         }
         Message::Operations(operations) => {
             for operation in operations {
+                *bytes += operation.len();
                 let operation = Operation::decode(&operation)?;
                 if !pending.iter().any(|known| known.id() == operation.id()) {
                     pending.push(operation);
@@ -524,7 +530,7 @@ fn take_log(
         }
         other => return Ok(Some(other)),
     }
-    if log.len() + pending.len() > MAX_COMMITS {
+    if log.len() + pending.len() > MAX_COMMITS || *bytes > MAX_LOG_BYTES {
         return Err(NetError::Protocol("too long an identity log".to_owned()).into());
     }
     Ok(None)

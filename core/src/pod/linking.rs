@@ -104,12 +104,7 @@ impl Pod {
             return Err(LinkError::OtherRole { found, wanted }.into());
         }
         let net = running.net().await?;
-        let connection = net.dial(&ticket.endpoint, &ticket.addresses, DIAL_WITHIN).await?;
-        let (send, recv) = connection
-            .open_bi()
-            .await
-            .map_err(|error| NetError::Connection(error.to_string()))?;
-        let mut frames = Frames::new(send, recv, net.options().observer.clone());
+        let (connection, mut frames) = net.dial(&ticket.endpoint, &ticket.addresses, DIAL_WITHIN).await?;
         let linking = async {
             let shaken = call(&mut frames, &ticket, LinkRole::Member, Keys::of(&running.keys)).await?;
             welcome(&mut frames, shaken, &running.replica, &running.keys, &confirm).await

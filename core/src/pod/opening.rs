@@ -261,18 +261,16 @@ impl Pod {
         let joining = Joining::begin(&dir, &options).await?;
         let net = Net::open(&joining.secret.keys().endpoint, options.net.clone()).await?;
         let linked = async {
-            let connection = net.dial(&ticket.endpoint, &ticket.addresses, LINK_WITHIN).await?;
-            let (send, recv) = connection
-                .open_bi()
-                .await
-                .map_err(|error| NetError::Connection(error.to_string()))?;
-            let mut frames = Frames::new(send, recv, options.net.observer.clone());
+            // The connection is held until the last word arrived.
+            let (_connection, mut frames) = net.dial(&ticket.endpoint, &ticket.addresses, LINK_WITHIN).await?;
             let shaken = call(&mut frames, &ticket, LinkRole::NewDevice, joining.keys()).await?;
             let result = joining.finish(&mut frames, shaken, name, &confirm, &options).await;
             let _ = tokio::time::timeout(Duration::from_secs(2), frames.finish()).await;
             result
-        }
-        .await;
+        };
+        let linked = tokio::time::timeout(LINK_WITHIN, linked)
+            .await
+            .unwrap_or(Err(NetError::Deadline.into()));
         net.close().await;
         // The lock is this process's until the pod takes it.
         drop(joining);

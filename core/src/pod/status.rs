@@ -156,7 +156,7 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Entries here.
     pub entries: u64,
-    /// Bytes of sealed sections here.
+    /// Bytes that entries and identity log take here, about (see [`crate::store::Usage`]).
     pub bytes: u64,
     /// Entries that no cloud peer said it holds.
     pub only_here: u64,

@@ -23,6 +23,8 @@ use crate::{
 
 /// Within a sync, how long one peer may take to answer at all.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long `suspend()` waits for the last packets of what it closes.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// A live session that broke is tried again after this, then after twice as long, up to the longest.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
@@ -80,7 +82,7 @@ impl Online {
     pub async fn close(self) {
         // The service was told to stop by now; sessions say goodbye before the endpoint goes.
         let _ = tokio::time::timeout(Duration::from_secs(4), self.service).await;
-        self.net.close().await;
+        self.net.close_within(CLOSE_WITHIN).await;
     }
 }
 
@@ -212,7 +214,14 @@ impl Running {
         }
         let net = Arc::new(Net::open(&self.keys.endpoint, self.options.net.clone()).await?);
         let host = Arc::new(PodHost(Arc::downgrade(self)));
-        let service = Service::new(net.clone(), host, ServiceLimits::default(), self.stop_signal());
+        // A phone serves the other devices of one person.
+        let limits = ServiceLimits {
+            connections: 16,
+            links: 4,
+            strangers: 32,
+            ..ServiceLimits::default()
+        };
+        let service = Service::new(net.clone(), host, limits, self.stop_signal());
         *online = Some(Online {
             net: net.clone(),
             service: tokio::spawn(service.run()),
@@ -306,21 +315,10 @@ impl Running {
         };
         let stop = stop.unwrap_or_else(|| self.stop_signal());
         let mut waiting = stop.clone();
-        let by = tokio::time::Instant::now() + within;
-        let dialling = async {
-            let connection = net.dial(&target.endpoint, &target.addresses, within).await?;
-            // A peer may let us connect and never open a stream.
-            let opened = tokio::time::timeout_at(by, connection.open_bi()).await;
-            let (send, recv) = opened
-                .map_err(|_| NetError::Unreachable(within))?
-                .map_err(|error| NetError::Connection(error.to_string()))?;
-            Ok::<_, NetError>((connection, send, recv))
-        };
-        let (connection, send, recv) = tokio::select! {
+        let (connection, frames) = tokio::select! {
             () = stopped(&mut waiting) => return Err(NetError::Stopped),
-            dialled = dialling => dialled?,
+            dialled = net.dial(&target.endpoint, &target.addresses, within) => dialled?,
         };
-        let frames = Frames::new(send, recv, net.options().observer.clone());
         frames.trust();
         let (replica, key) = (self.replica.clone(), target.key);
         let session = tokio::task::spawn_blocking(move || dial(&replica, key))
@@ -399,6 +397,9 @@ fn reason_of_failure(error: &NetError, before: Option<&WaitReason>, now: u64) ->
 }
 
 fn refusal_of(outcome: &Outcome) -> Option<WaitReason> {
+    if outcome.missing > 0 {
+        return Some(WaitReason::Distrust);
+    }
     outcome.refused.first().map(|(reason, limit)| match reason {
         RefuseReason::QuotaBytes | RefuseReason::QuotaEntries => WaitReason::QuotaExceeded { limit: *limit },
         RefuseReason::UpdateNeeded => WaitReason::UpdateNeeded,

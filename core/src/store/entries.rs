@@ -323,6 +323,15 @@ impl Read<'_> {
         Ok(own.optional()?)
     }
 
+    /// The author logs of an identity that this device goes on writing in.
+    pub fn own_logs(&self, identity: &IdentityId) -> Result<Vec<AuthorId>, StoreError> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT a.author FROM identities i JOIN authors a ON a.identity = i.id WHERE i.identity = ?1 AND a.own = 1",
+        )?;
+        let rows = statement.query_map([identity.0], |row| Ok(AuthorId(bytes(row, 0)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// Whether this device goes on writing in `author`.
     pub fn is_own(&self, author: &AuthorId) -> Result<bool, StoreError> {
         let mut statement = self.conn.prepare_cached("SELECT own FROM authors WHERE author = ?1")?;
@@ -332,7 +341,7 @@ impl Read<'_> {
             .unwrap_or(false))
     }
 
-    /// How many entries an identity has here, and how many bytes of boxes.
+    /// How many entries an identity has here, and how many bytes it uses (see `Usage`).
     pub fn counts(&self, identity: &IdentityId) -> Result<(u64, u64), StoreError> {
         let mut statement = self
             .conn
@@ -370,11 +379,15 @@ impl Write<'_> {
     pub fn add_author(&self, start: &Start, own: bool) -> Result<(), StoreError> {
         let identity = self.identity_row(&start.owner())?;
         let stream = self.intern("streams", "stream", &start.stream().0)?;
-        self.conn
+        let new = self
+            .conn
             .prepare_cached(
                 "INSERT OR IGNORE INTO authors (author, identity, stream, device, start, own) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute((start.id().0, identity, stream, start.device().0, start.encode(), own))?;
+        if new > 0 {
+            self.charge_author(identity)?;
+        }
         Ok(())
     }
 

@@ -13,10 +13,17 @@ use crate::{
     log::VerifiedEntry,
 };
 
+/// What an entry is charged beyond its boxes: its row, with hashes, signature and an epoch of its own, takes no more on the disk.
+const ENTRY_BYTES: u64 = 384;
+/// What an author log is charged.
+const AUTHOR_BYTES: u64 = 1_024;
+/// What an operation or a commit is charged beyond its encoding.
+const RECORD_BYTES: u64 = 256;
+
 /// What an identity may use here at the most. `None`: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quota {
-    /// Bytes of sealed sections.
+    /// Bytes of sealed sections, and of what is stored with them (see [`Usage::bytes`]).
     pub bytes: Option<u64>,
     /// Entries.
     pub entries: Option<u64>,
@@ -25,7 +32,8 @@ pub struct Quota {
 /// What an identity uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// Bytes of sealed sections.
+    /// Bytes of sealed sections, 384 more for each entry, 1,024 for each author log, and the identity log with 256 more for each operation
+    /// and each commit: about what it takes on the disk.
     pub bytes: u64,
     /// Entries.
     pub entries: u64,
@@ -115,38 +123,58 @@ impl Write<'_> {
     pub fn put_commit(&self, identity: &IdentityId, commit: &Commit, operation: &Operation) -> Result<(), StoreError> {
         let row = self.identity_row(identity)?;
         let index = int(commit.core().index);
+        let (bytes, commit_bytes) = (operation.encode(), commit.encode());
+        let mut known = self
+            .conn
+            .prepare_cached("SELECT 1 FROM operations WHERE identity = ?1 AND id = ?2")?;
+        // An operation that waited here is charged already.
+        let new = if known.exists((row, operation.id().0))? {
+            0
+        } else {
+            record(&bytes)
+        };
+        self.charge_row(row, record(commit_bytes) + new, 0)?;
         self.conn
             .prepare_cached("INSERT INTO commits (identity, idx, hash, bytes) VALUES (?1, ?2, ?3, ?4)")?
-            .execute((row, index, commit.hash().0, commit.encode()))?;
+            .execute((row, index, commit.hash().0, commit_bytes))?;
         self.conn
             .prepare_cached(
                 "REPLACE INTO operations (identity, id, bytes, commit_index, proposer) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
-            .execute((
-                row,
-                operation.id().0,
-                operation.encode(),
-                index,
-                operation.core().proposer.0,
-            ))?;
+            .execute((row, operation.id().0, bytes, index, operation.core().proposer.0))?;
         Ok(())
     }
 
-    /// Adds an operation that waits for its commit. One that is known already stays as it is.
-    pub fn put_pending(&self, identity: &IdentityId, operation: &Operation) -> Result<(), StoreError> {
+    /// Adds an operation that waits for its commit. One that is known already stays as it is. Refused when `limited` and the owner's bytes
+    /// are used up.
+    pub fn put_pending(&self, identity: &IdentityId, operation: &Operation, limited: bool) -> Result<(), StoreError> {
         let row = self.identity_row(identity)?;
-        self.conn
+        let bytes = operation.encode();
+        let new = self
+            .conn
             .prepare_cached("INSERT OR IGNORE INTO operations (identity, id, bytes, proposer) VALUES (?1, ?2, ?3, ?4)")?
-            .execute((row, operation.id().0, operation.encode(), operation.core().proposer.0))?;
+            .execute((row, operation.id().0, &bytes, operation.core().proposer.0))?;
+        if new > 0 {
+            let refused = self.charge_row(row, record(&bytes), 0)?;
+            if let Some(refused) = refused.filter(|_| limited) {
+                return Err(StoreError::Refused(Box::new(refused)));
+            }
+        }
         Ok(())
     }
 
     /// Forgets a pending operation that can have no effect any more.
     pub fn drop_pending(&self, identity: &IdentityId, operation: &Hash) -> Result<(), StoreError> {
         let row = self.identity_row(identity)?;
-        self.conn
-            .prepare_cached("DELETE FROM operations WHERE identity = ?1 AND id = ?2 AND commit_index IS NULL")?
-            .execute((row, operation.0))?;
+        let mut statement = self.conn.prepare_cached(
+            "DELETE FROM operations WHERE identity = ?1 AND id = ?2 AND commit_index IS NULL RETURNING length(bytes)",
+        )?;
+        let freed: Option<i64> = statement.query_row((row, operation.0), |row| row.get(0)).optional()?;
+        if let Some(freed) = freed {
+            self.conn
+                .prepare_cached("UPDATE identities SET used_bytes = max(0, used_bytes - ?2) WHERE id = ?1")?
+                .execute((row, freed + int(RECORD_BYTES)))?;
+        }
         Ok(())
     }
 
@@ -170,33 +198,45 @@ impl Write<'_> {
         self.charge(author, bytes, entries.len() as u64, limited)
     }
 
-    /// Counts bytes of boxes and entries against the owner's quota.
-    pub(super) fn charge(&self, author: &AuthorRow, bytes: u64, count: u64, limited: bool) -> Result<(), AppendError> {
+    /// Counts entries and the bytes of their boxes against the owner's quota.
+    pub(super) fn charge(&self, author: &AuthorRow, boxes: u64, count: u64, limited: bool) -> Result<(), AppendError> {
+        let owner = self
+            .conn
+            .prepare_cached("SELECT identity FROM authors WHERE id = ?1")
+            .and_then(|mut statement| statement.query_row([author.id], |row| row.get(0)))
+            .map_err(StoreError::from)?;
+        let refused = self.charge_row(owner, boxes + count * ENTRY_BYTES, count)?;
+        refused.filter(|_| limited).map_or(Ok(()), Err)
+    }
+
+    /// Counts a new author log against its owner's quota. Its first entry, which comes with it, finds out if there is no room.
+    pub(super) fn charge_author(&self, owner: i64) -> Result<(), StoreError> {
+        self.charge_row(owner, AUTHOR_BYTES, 0).map(drop)
+    }
+
+    /// Counts against a quota, and answers with the refusal if there is no room.
+    fn charge_row(&self, identity: i64, bytes: u64, count: u64) -> Result<Option<AppendError>, StoreError> {
         let mut statement = self.conn.prepare_cached(
-            "UPDATE identities SET used_bytes = used_bytes + ?2, used_entries = used_entries + ?3
-             WHERE id = (SELECT identity FROM authors WHERE id = ?1)
+            "UPDATE identities SET used_bytes = used_bytes + ?2, used_entries = used_entries + ?3 WHERE id = ?1
              RETURNING used_bytes, used_entries, quota_bytes, quota_entries",
         )?;
         let (used_bytes, used_entries, quota_bytes, quota_entries): (i64, i64, Option<i64>, Option<i64>) = statement
-            .query_row((author.id, int(bytes), int(count)), |row| {
+            .query_row((identity, int(bytes), int(count)), |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })
-            .map_err(StoreError::from)?;
-        if limited {
-            if let Some(limit) = quota_bytes.filter(|limit| used_bytes > *limit) {
-                return Err(AppendError::Quota {
-                    unit: "bytes",
-                    limit: uint(limit),
-                });
-            }
-            if let Some(limit) = quota_entries.filter(|limit| used_entries > *limit) {
-                return Err(AppendError::Quota {
-                    unit: "entries",
-                    limit: uint(limit),
-                });
-            }
+            })?;
+        let over = |unit, limit| {
+            Ok(Some(AppendError::Quota {
+                unit,
+                limit: uint(limit),
+            }))
+        };
+        if let Some(limit) = quota_bytes.filter(|limit| used_bytes > *limit) {
+            return over("bytes", limit);
         }
-        Ok(())
+        if let Some(limit) = quota_entries.filter(|limit| used_entries > *limit) {
+            return over("entries", limit);
+        }
+        Ok(None)
     }
 
     /// Notes whose device secret this database was made with, or checks that it is the same.
@@ -207,4 +247,9 @@ impl Write<'_> {
             Some(_) => Err(StoreError::WrongKey { file: "log.db" }),
         }
     }
+}
+
+/// What an operation or a commit is charged.
+fn record(encoded: &[u8]) -> u64 {
+    encoded.len() as u64 + RECORD_BYTES
 }

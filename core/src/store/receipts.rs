@@ -33,13 +33,17 @@ pub enum AlarmKind {
     PeerLoss,
     /// An orderer signed two different commits for one place.
     Equivocation,
+    /// An entry names a commit that is not in the identity log that a peer sent as whole: the orderer keeps commits back, or tells another
+    /// device another story.
+    HiddenCommits,
 }
 
 impl AlarmKind {
-    const ALL: [(Self, &'static str); 3] = [
+    const ALL: [(Self, &'static str); 4] = [
         (Self::Fork, "fork"),
         (Self::PeerLoss, "peer-loss"),
         (Self::Equivocation, "equivocation"),
+        (Self::HiddenCommits, "hidden-commits"),
     ];
 
     /// Its name in the database and in scripts.
@@ -48,6 +52,7 @@ impl AlarmKind {
             Self::Fork => "fork",
             Self::PeerLoss => "peer-loss",
             Self::Equivocation => "equivocation",
+            Self::HiddenCommits => "hidden-commits",
         }
     }
 }

@@ -1,6 +1,9 @@
 //! One identity's log and entries in a store, and every check between a peer's bytes and the disk.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
 
 use super::message::MAX_PROOFS;
 use crate::{
@@ -18,6 +21,8 @@ pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub struct Limits {
     /// Operations without a commit.
     pub pending: usize,
+    /// Operations in all, before no more are taken.
+    pub operations: usize,
     /// Author logs of one identity.
     pub authors: usize,
 }
@@ -26,6 +31,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             pending: 256,
+            operations: 4_096,
             authors: 100_000,
         }
     }
@@ -190,7 +196,7 @@ impl Replica {
                 write.put_commit(&identity, commit, operation)?;
             }
             for operation in &pending {
-                write.put_pending(&identity, operation)?;
+                write.put_pending(&identity, operation, false)?;
             }
             Ok(())
         });
@@ -379,11 +385,14 @@ impl Replica {
         if known.pending.len() >= self.limits.pending {
             return Err(IdentityError::TooManyPending.into());
         }
+        if known.log.len() + known.pending.len() >= self.limits.operations {
+            return Err(IdentityError::LogFull.into());
+        }
         let mut pending = known.pending.clone();
         pending.push(operation.clone());
-        let identity = self.identity;
+        let (identity, limited) = (self.identity, !self.is_device());
         self.store
-            .write(move |write| write.put_pending(&identity, &operation))
+            .write(move |write| write.put_pending(&identity, &operation, limited))
             .wait()?;
         self.set_known(Known::from_log(known.log.clone(), pending)?);
         Ok(())
@@ -505,22 +514,16 @@ impl Replica {
         &self,
         peer: &PublicKey,
         store: StoreId,
-        theirs: &[Item],
+        theirs: &BTreeMap<AuthorId, Vec<Item>>,
         receipts: Vec<Receipt>,
     ) -> Result<Vec<Receipt>, StoreError> {
-        let lost: Vec<Receipt> = self.store.read(|read| {
-            let mut lost = Vec::new();
-            for receipt in receipts {
-                let mut held = false;
-                for item in theirs.iter().filter(|item| item.0 == receipt.author) {
-                    held = held || includes(read, item, receipt.position)?;
-                }
-                if receipt.store != store || !held {
-                    lost.push(receipt);
-                }
+        let mut lost = Vec::new();
+        for receipt in receipts {
+            let items = theirs.get(&receipt.author).map_or(&[][..], Vec::as_slice);
+            if receipt.store != store || !self.still_holds(items, &receipt)? {
+                lost.push(receipt);
             }
-            Ok(lost)
-        })?;
+        }
         // Most sessions find nothing: a wake of the radio is no reason to wait for the disk too.
         if lost.is_empty() && self.store.read(|read| read.peer_store(peer))? == Some(store) {
             return Ok(lost);
@@ -539,14 +542,52 @@ impl Replica {
         Ok(lost)
     }
 
+    /// Whether a peer that shows `items` of an author log may still hold what its receipt says. A head further on that is not here yet is
+    /// believed until its entries come: then its branch shows.
+    fn still_holds(&self, items: &[Item], receipt: &Receipt) -> Result<bool, StoreError> {
+        let (author, signed) = (&receipt.author, receipt.position);
+        if items.iter().any(|item| item.head() == signed) {
+            return Ok(true);
+        }
+        let further: Vec<Position> = items
+            .iter()
+            .map(Item::head)
+            .filter(|head| head.seq > signed.seq)
+            .collect();
+        if further.is_empty() {
+            return Ok(false);
+        }
+        self.store.read(|read| {
+            let branches = read.branches(author)?;
+            for head in further {
+                let mut is_here = false;
+                for branch in &branches {
+                    if read.is_on(author, branch, head)? {
+                        is_here = true;
+                        if read.is_on(author, branch, signed)? {
+                            return Ok(true);
+                        }
+                    }
+                }
+                if !is_here {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    }
+
     /// Stops writing to own author logs that a peer knows further than this device does: a copy of it writes there too.
-    pub fn retire_copied(&self, theirs: &[Item]) -> Result<(), StoreError> {
+    pub fn retire_copied(&self, theirs: &BTreeMap<AuthorId, Vec<Item>>) -> Result<(), StoreError> {
         let copied: Vec<AuthorId> = self.store.read(|read| {
             let mut copied = Vec::new();
-            for item in theirs {
-                let own = read.is_own(&item.0)?;
-                if own && !read.holds(&item.0, item.head())? {
-                    copied.push(item.0);
+            // By what is here, not by what a peer claims, which may be endless.
+            for author in read.own_logs(&self.identity)? {
+                for item in theirs.get(&author).into_iter().flatten() {
+                    if !read.holds(&author, item.head())? {
+                        copied.push(author);
+                        break;
+                    }
                 }
             }
             Ok(copied)
@@ -557,6 +598,14 @@ impl Replica {
         // The owner is told when signed entries come, not on a peer's mere word.
         let retire = move |write: &Write<'_>| copied.iter().try_for_each(|author| write.retire(author).map(drop));
         self.store.write(retire).wait()
+    }
+
+    /// An entry names a commit that no peer showed, though all said that they had sent all.
+    pub fn note_hidden_commits(&self) -> Result<(), StoreError> {
+        let (identity, now) = (self.identity, self.now());
+        self.store
+            .write(move |write| write.raise(AlarmKind::HiddenCommits, Hash(identity.0), now))
+            .wait()
     }
 
     /// Reads from the store.
@@ -587,25 +636,6 @@ impl std::fmt::Debug for Replica {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Replica({})", self.identity.short())
     }
-}
-
-/// Whether a branch that a peer names may include `position`, as far as can be told here: of a log that forked, one branch says nothing of
-/// another.
-fn includes(read: &Read<'_>, item: &Item, position: Position) -> Result<bool, StoreError> {
-    if item.head() == position || item.2 <= position.seq {
-        return Ok(item.head() == position);
-    }
-    let mut known = false;
-    for branch in read.branches(&item.0)? {
-        if read.is_on(&item.0, &branch, item.head())? {
-            if read.is_on(&item.0, &branch, position)? {
-                return Ok(true);
-            }
-            known = true;
-        }
-    }
-    // A head that is not here yet may come after it.
-    Ok(!known)
 }
 
 /// Whether no later commit can give `operation` an effect.

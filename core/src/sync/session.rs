@@ -34,8 +34,10 @@ const AT_ONCE: usize = MAX_LIST;
 const MAX_REASONS: usize = 16;
 /// Items of one author log that a peer may name: a few more than the branches that are kept.
 const MAX_ITEMS_OF_AUTHOR: usize = 64;
-/// Items that a peer may claim to hold.
-const MAX_ITEMS: usize = 1_000_000;
+/// Items that a peer may claim to hold: more than the author logs that a replica keeps of one identity, and 32 MiB of memory at the most.
+const MAX_ITEMS: usize = 131_072;
+/// Identity heads that entries named and that are not known here, as many as are remembered.
+const MAX_NAMED: usize = 64;
 
 /// Why a session cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,8 +69,9 @@ impl SessionError {
     /// What to say to the other side.
     pub fn bye(&self) -> ByeReason {
         match self {
-            Self::Replica(_) => ByeReason::ShuttingDown,
-            Self::Protocol(_) => ByeReason::Invalid,
+            Self::Replica(ReplicaError::Store(_)) => ByeReason::ShuttingDown,
+            // What the other side sent of the identity log does not hold together.
+            Self::Replica(ReplicaError::Identity(_)) | Self::Protocol(_) => ByeReason::Invalid,
             Self::Ended(_) => ByeReason::Done,
             Self::NotAMember => ByeReason::NotAMember,
             Self::UnknownIdentity => ByeReason::UnknownIdentity,
@@ -89,6 +92,8 @@ pub struct Outcome {
     pub refused: BTreeSet<(RefuseReason, u64)>,
     /// Receipts that the other side contradicted: it lost entries, which were sent again.
     pub losses: u64,
+    /// Author logs of which the other side said that it holds more than it sent, though it said that it had sent all.
+    pub missing: u64,
     /// Round trips that the session needed, one after the other: one for the hellos, one for what was missing there, one for what was
     /// missing here. The connection's own handshake is not counted.
     pub round_trips: u64,
@@ -141,14 +146,20 @@ pub struct Session {
     seen: BTreeMap<AuthorId, Vec<BranchHead>>,
     /// Author logs that the other side refuses in this session.
     blocked: BTreeSet<AuthorId>,
+    /// Author logs of which this side refused what was well made.
+    declined: BTreeSet<AuthorId>,
+    /// Identity heads that received entries name.
+    named: BTreeSet<Hash>,
+    /// Whether anything came since the session was last settled.
+    unsettled: bool,
     /// Author logs for which our points were sent.
     located: BTreeSet<AuthorId>,
     /// What was sent of each author log and not yet confirmed.
     in_flight: VecDeque<Sent>,
     /// Bytes of boxes that the other side confirmed.
     confirmed: usize,
-    /// Ranges on their way to the disk.
-    submitted: VecDeque<(AuthorId, Submitted)>,
+    /// Ranges on their way to the disk, with the identity heads that they name.
+    submitted: VecDeque<(AuthorId, BTreeSet<Hash>, Submitted)>,
     outbox: VecDeque<Message>,
     sent: u64,
     received: u64,
@@ -201,6 +212,9 @@ impl Session {
             identity_dirty: false,
             seen: BTreeMap::new(),
             blocked: BTreeSet::new(),
+            declined: BTreeSet::new(),
+            named: BTreeSet::new(),
+            unsettled: false,
             located: BTreeSet::new(),
             in_flight: VecDeque::new(),
             confirmed: 0,
@@ -261,13 +275,13 @@ impl Session {
     }
 
     /// Handles one message of the other side. What there is to answer comes from [`Session::next`]. Ranges may still be on their way to the
-    /// disk when it returns; whatever comes next waits for them, or [`Session::settle`] does.
+    /// disk when it returns; whatever comes next waits for them, or [`Session::flush`] does.
     pub fn receive(&mut self, message: Message, replica: &Replica) -> Result<(), SessionError> {
         if !matches!(message, Message::Synced(_) | Message::Bye(_)) {
             self.received += 1;
         }
         if !matches!(message, Message::Range(_)) {
-            self.settle(replica)?;
+            self.flush(replica)?;
         }
         match (self.phase, message) {
             (_, Message::Bye(ByeReason::Done)) if self.phase == Phase::Open => {
@@ -431,12 +445,14 @@ impl Session {
             return Err(SessionError::Protocol("too many author logs"));
         }
         for item in items {
-            let of_author = self.theirs.entry(item.0).or_default();
+            // Nearly all have one branch, and a peer may claim very many.
+            let of_author = self.theirs.entry(item.0).or_insert_with(|| Vec::with_capacity(1));
             of_author.push(item);
             if of_author.len() > MAX_ITEMS_OF_AUTHOR {
                 return Err(SessionError::Protocol("too many branches of an author log"));
             }
         }
+        self.unsettled = true;
         if more {
             return Ok(());
         }
@@ -446,8 +462,7 @@ impl Session {
             replica.commit_pending()?;
         }
         self.check_losses(replica)?;
-        let theirs: Vec<Item> = self.theirs.values().flatten().copied().collect();
-        replica.retire_copied(&theirs)?;
+        replica.retire_copied(&self.theirs)?;
         self.look_at_heads(replica, true)?;
         self.outcome.left = self.difference();
         Ok(())
@@ -475,13 +490,8 @@ impl Session {
     }
 
     fn check_losses(&mut self, replica: &Replica) -> Result<(), SessionError> {
-        let theirs: Vec<Item> = self.theirs.values().flatten().copied().collect();
-        let lost = replica.find_losses(
-            &self.remote,
-            self.their_store,
-            &theirs,
-            std::mem::take(&mut self.receipts),
-        )?;
+        let receipts = std::mem::take(&mut self.receipts);
+        let lost = replica.find_losses(&self.remote, self.their_store, &self.theirs, receipts)?;
         self.outcome.losses += lost.len() as u64;
         let said = self.outbox.len();
         for lost in lost.chunks(AT_ONCE) {
@@ -534,10 +544,54 @@ impl Session {
 
     /// Something changed in the store: entries written here, or come from another device.
     pub fn local_change(&mut self, replica: &Replica) -> Result<(), SessionError> {
-        self.settle(replica)?;
+        self.flush(replica)?;
         if self.phase == Phase::Open {
             self.identity_dirty = true;
+            // What one peer keeps back another may have sent.
+            self.unsettled |= self.outcome.missing > 0;
             self.look_at_heads(replica, false)?;
+        }
+        Ok(())
+    }
+
+    /// Whether both sides have said all, and something came since that was last looked at.
+    pub fn can_settle(&self) -> bool {
+        self.unsettled && self.is_synced()
+    }
+
+    /// Once both sides have said all: whether the other side kept to what it claimed. For the eyes of a device's owner.
+    pub fn settle(&mut self, replica: &Replica) -> Result<(), SessionError> {
+        self.unsettled = false;
+        if !replica.is_device() || self.outcome.refused.contains(&(RefuseReason::UpdateNeeded, 0)) {
+            return Ok(());
+        }
+        let mut missing = 0;
+        for (author, items) in self
+            .theirs
+            .iter()
+            .filter(|(author, _)| !self.declined.contains(*author))
+        {
+            let ours = self.seen.get(author).into_iter().flatten().map(|branch| branch.head);
+            let ours: Vec<Position> = ours.collect();
+            for head in items
+                .iter()
+                .map(Item::head)
+                .filter(|head| head.seq > 1 && !ours.contains(head))
+            {
+                // What is above all of ours was not sent; below that it may lie on a branch.
+                let above = ours.iter().all(|own| own.seq < head.seq);
+                if above || !replica.read(|read| read.holds(author, head))? {
+                    missing += 1;
+                    break;
+                }
+            }
+        }
+        self.outcome.missing = missing;
+        // Whoever has an entry has the commits that its device knew, and sends them first.
+        let known = replica.known();
+        let hidden = |head: &Hash| !known.log.iter().any(|(commit, _)| commit.hash() == *head);
+        if std::mem::take(&mut self.named).iter().any(hidden) {
+            replica.note_hidden_commits()?;
         }
         Ok(())
     }
@@ -581,7 +635,7 @@ impl Session {
     }
 
     fn choose(&mut self, replica: &Replica) -> Result<Option<Message>, SessionError> {
-        self.settle(replica)?;
+        self.flush(replica)?;
         if let Some(message) = self.outbox.pop_front() {
             return Ok(Some(message));
         }
@@ -720,11 +774,19 @@ impl Session {
             };
             self.their_pending.insert(operation.id());
             match replica.take_operation(operation) {
-                Err(ReplicaError::Identity(IdentityError::TooManyPending)) => {
+                Err(ReplicaError::Identity(IdentityError::TooManyPending | IdentityError::LogFull)) => {
                     self.say(Message::Refused {
                         author: None,
                         reason: RefuseReason::Rate,
                         limit: 0,
+                    });
+                }
+                Err(ReplicaError::Store(StoreError::Refused(refused))) => {
+                    let (reason, limit) = reason_of(&Refusal::Append(*refused));
+                    self.say(Message::Refused {
+                        author: None,
+                        reason,
+                        limit,
                     });
                 }
                 other => ignore_void(other)?,
@@ -736,26 +798,28 @@ impl Session {
 
     fn take_range(&mut self, range: crate::log::Range, replica: &Replica) -> Result<(), SessionError> {
         let author = range.author;
+        self.unsettled = true;
         // The first range of an author log brings its start, which those after it need.
         if !self.seen.contains_key(&author) || self.submitted.len() >= RANGES_IN_FLIGHT {
-            self.settle(replica)?;
+            self.flush(replica)?;
         }
+        let named: BTreeSet<Hash> = range.entries.iter().filter_map(|entry| entry.head).collect();
         match replica.submit_range(range) {
             Ok(submitted) => {
-                self.submitted.push_back((author, submitted));
+                self.submitted.push_back((author, named, submitted));
                 Ok(())
             }
-            Err(refusal) => self.after_range(author, Err(refusal), replica),
+            Err(refusal) => self.after_range(author, BTreeSet::new(), Err(refusal), replica),
         }
     }
 
     /// Waits until the ranges that were received are on the disk, and says so to the other side.
-    pub fn settle(&mut self, replica: &Replica) -> Result<(), SessionError> {
+    pub fn flush(&mut self, replica: &Replica) -> Result<(), SessionError> {
         if self.submitted.is_empty() {
             return Ok(());
         }
-        while let Some((author, submitted)) = self.submitted.pop_front() {
-            self.after_range(author, submitted.durable(replica), replica)?;
+        while let Some((author, named, submitted)) = self.submitted.pop_front() {
+            self.after_range(author, named, submitted.durable(replica), replica)?;
         }
         self.look_at_heads(replica, false)
     }
@@ -763,11 +827,16 @@ impl Session {
     fn after_range(
         &mut self,
         author: AuthorId,
+        named: BTreeSet<Hash>,
         taken: Result<Appended, Refusal>,
         replica: &Replica,
     ) -> Result<(), SessionError> {
         match taken {
             Ok(appended) => {
+                let known = replica.known();
+                let unknown = |head: &Hash| !known.log.iter().any(|(commit, _)| commit.hash() == *head);
+                let room = MAX_NAMED.saturating_sub(self.named.len());
+                self.named.extend(named.into_iter().filter(unknown).take(room));
                 if self.outcome.received == 0 {
                     // Our receipt goes out, and its arrival is waited for.
                     self.outcome.round_trips += 1;
@@ -810,6 +879,9 @@ impl Session {
             Err(Refusal::Append(AppendError::Store(error))) => Err(error.into()),
             Err(refusal) => {
                 let (reason, limit) = reason_of(&refusal);
+                if matches!(reason, RefuseReason::TooManyBranches | RefuseReason::Rate) {
+                    self.declined.insert(author);
+                }
                 self.say(Message::Refused {
                     author: Some(author),
                     reason,

@@ -20,6 +20,7 @@ OPERATION_CORE = [Maybe(32), 32, 16, Maybe(32), ANY, Maybe(32), Maybe(32)]
 COMMIT_CORE = [32, UINT, Maybe(32), 32, UINT, UINT, 32]
 SEALED = {"name": Maybe(TEXT), "streams": Each([32, TEXT, 32, 32]), "previous": Each([32, 32])}
 MAX_OPERATION = 65536
+MAX_VOID = 1024  # commits without an effect in one log
 DEVICE, PEER = 0, 1
 
 
@@ -90,7 +91,7 @@ class Identity:
 
     def __init__(self):
         self.id = self.binding = self.head = None
-        self.count = self.term = self.time = 0
+        self.count = self.term = self.time = self.void = 0
         self.orderers, self.devices, self.peers = [], {}, {}
         self.wraps, self.key_id, self.used_keys, self.nonces = [], None, set(), set()
         self.good = []  # operations that are not void, in order
@@ -121,6 +122,9 @@ class Identity:
             raise Refused("the commit's time decreases")
         verify(commit.orderer, "commit", commit.hash, commit.signature)
         why = self.why_void(operation)
+        if why and self.void >= MAX_VOID:
+            raise Refused("a commit without an effect, after %d of them" % MAX_VOID)
+        self.void += bool(why)
         self.head, self.time, self.count = commit.hash, commit.time, commit.index + 1
         if why is None:
             self._apply(operation)

@@ -227,6 +227,7 @@ fn what_happened(alarm: AlarmKind) -> &'static str {
         AlarmKind::Fork => "a device was copied or restored: both its histories are kept",
         AlarmKind::PeerLoss => "a peer lost what it had said it holds: it is sent again",
         AlarmKind::Equivocation => "whoever orders the identity's changes signed two different ones for one place",
+        AlarmKind::HiddenCommits => "whoever orders the identity's changes keeps some from this device",
     }
 }
 
