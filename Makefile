@@ -53,6 +53,10 @@ kill: rust ## kill a writing process at random points, more times; ROUNDS=n (100
 mutants: rust venv ## break a copy of the code in known ways; the tests must notice each
 	$(PY) tests/mutants/run.py
 
+.PHONY: mutantsall
+mutantsall: rust venv ## cargo-mutants over all that verifies, opens and authorises: hours; FILES="core/src/log/entry.rs ..."
+	$(PY) tests/mutants/campaign.py $(FILES)
+
 .PHONY: vectors
 vectors: rust ## write tests/vectors again, after a change of format
 	RHIZOME_UPDATE_VECTORS=1 cargo test --locked -p rhizome --test vectors
