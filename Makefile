@@ -86,6 +86,10 @@ hostile: rust ## hostile peers in the long form: floods of 10,000, a million tin
 mutants: rust venv ## break a copy of the code in known ways; the tests must notice each
 	$(PY) tests/mutants/run.py
 
+.PHONY: mutantsall
+mutantsall: rust venv ## cargo-mutants over all that verifies, opens and authorises: hours; FILES="core/src/log/entry.rs ..."
+	$(PY) tests/mutants/campaign.py $(FILES)
+
 .PHONY: vectors
 vectors: rust ## write tests/vectors again, after a change of format
 	RHIZOME_UPDATE_VECTORS=1 cargo test --locked -p rhizome --test vectors

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,7 +99,17 @@ def ran_and_failed(result):
     return result.returncode != 0 and "test result: FAILED" in result.stdout
 
 
+def check_campaign():
+    """The campaign's list of files follows the tree, though the campaign itself runs seldom."""
+    files = tomllib.loads((ROOT / "tests/mutants/mutants.toml").read_text())["examine_globs"]
+    for name in files:
+        if not (ROOT / name).is_file():
+            sys.exit(f"tests/mutants/mutants.toml names {name}, which is not there")
+    return files
+
+
 def main():
+    check_campaign()
     wanted = sys.argv[1:] or list(MUTATIONS)
     unknown = [name for name in wanted if name not in MUTATIONS]
     if unknown:
