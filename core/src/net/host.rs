@@ -301,7 +301,14 @@ impl<H: Host> Service<H> {
 /// Those who have not shown yet who they are, in the order in which they came.
 struct Strangers {
     size: usize,
-    waiting: Mutex<(u64, VecDeque<(u64, oneshot::Sender<()>)>)>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// The number of the last who came.
+    last: u64,
+    places: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
 /// A place among the strangers, left when dropped.
@@ -321,26 +328,26 @@ impl Strangers {
 
     /// Whether half of the places are taken.
     fn are_many(&self) -> bool {
-        self.lock().1.len() * 2 >= self.size
+        self.lock().places.len() * 2 >= self.size
     }
 
     /// Takes a place, that of whoever waits for longest if all are taken.
     fn enter(among: &Arc<Self>) -> Stranger {
         let (send, out) = oneshot::channel();
         let mut waiting = among.lock();
-        waiting.0 += 1;
-        let number = waiting.0;
-        waiting.1.push_back((number, send));
-        if waiting.1.len() > among.size {
+        waiting.last += 1;
+        let number = waiting.last;
+        waiting.places.push_back((number, send));
+        if waiting.places.len() > among.size {
             // Its receiver learns of it by the sender's end.
-            drop(waiting.1.pop_front());
+            drop(waiting.places.pop_front());
         }
         drop(waiting);
         let among = among.clone();
         Stranger { number, among, out }
     }
 
-    fn lock(&self) -> MutexGuard<'_, (u64, VecDeque<(u64, oneshot::Sender<()>)>)> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -355,8 +362,8 @@ impl Stranger {
 impl Drop for Stranger {
     fn drop(&mut self) {
         let mut waiting = self.among.lock();
-        if let Ok(place) = waiting.1.binary_search_by_key(&self.number, |(number, _)| *number) {
-            waiting.1.remove(place);
+        if let Ok(place) = waiting.places.binary_search_by_key(&self.number, |(number, _)| *number) {
+            waiting.places.remove(place);
         }
     }
 }

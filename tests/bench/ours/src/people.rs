@@ -53,7 +53,7 @@ pub async fn cloud(dir: &Path, port: u16) -> Result<Peer, Failure> {
         ..PeerOptions::new(dir)
     };
     options.limits.connections = 4096;
-    options.limits.handshakes = 1024;
+    options.limits.strangers = 1024;
     Peer::start(options).await.map_err(|failure| failure.message.into())
 }
 

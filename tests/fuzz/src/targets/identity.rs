@@ -31,7 +31,7 @@ pub fn operation(data: &[u8]) {
     };
     let world = world();
     drop(State::begin(&operation));
-    let state = world.state.with_pending([&operation]);
+    let (state, _) = world.state.with_pending(vec![operation.clone()]);
     did_document(&state);
     judge_and_apply(&mut world.state.clone(), &operation, 0);
     for keys in &world.keys[..2] {
