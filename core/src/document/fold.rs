@@ -155,7 +155,7 @@ impl Documents {
     /// Branches that are not folded to their end, and how far they are.
     fn unfolded(&self) -> Result<Vec<(AuthorId, BranchHead, u64)>, StoreError> {
         let heads = self.log.read(|read| read.heads(&self.identity))?;
-        let cursors = self.views.with(|views| views.cursors())?;
+        let cursors = self.shown(|views| views.cursors())?;
         let branches = heads
             .into_iter()
             .flat_map(|(author, branches)| branches.into_iter().map(move |b| (author, b)));
@@ -172,7 +172,7 @@ impl Documents {
 
     /// The latest time that any fold counted.
     pub fn latest(&self) -> Result<Time, StoreError> {
-        self.views.with(|views| views.latest_time()).map(Time)
+        self.shown(|views| views.latest_time()).map(Time)
     }
 
     /// How many entries of the log are not folded yet.
@@ -253,22 +253,22 @@ impl Documents {
 
     /// Every document of a collection, by id.
     pub fn ids(&self, collection: &str) -> Result<Vec<DocumentId>, StoreError> {
-        self.views.with(|views| views.documents(collection))
+        self.shown(|views| views.documents(collection))
     }
 
     /// How many documents a collection has.
     pub fn count(&self, collection: &str) -> Result<u64, StoreError> {
-        self.views.with(|views| views.count(collection))
+        self.shown(|views| views.count(collection))
     }
 
     /// The last entry of each branch of each author log that changed a document.
     pub fn entries_of(&self, document: &DocumentId) -> Result<Vec<(AuthorId, u32, u64)>, StoreError> {
-        self.views.with(|views| views.touched(document))
+        self.shown(|views| views.touched(document))
     }
 
     /// How many entries wait for a key.
     pub fn waiting(&self) -> Result<u64, StoreError> {
-        self.views.with(|views| views.waiting())
+        self.shown(|views| views.waiting())
     }
 
     /// The applications' own events of every stream with this label (two devices may each have begun one), in the order that every device
