@@ -271,8 +271,14 @@ impl World {
                 .running()
                 .and_then(|running| running.documents.as_ref())
                 .expect("a device");
-            let whole = LABELS.iter().all(|label| documents.ids(label).is_ok());
-            if whole && documents.behind().map_err(broken("views that cannot be read"))? == 0 {
+            for label in LABELS {
+                let read = broken("views that cannot be read");
+                documents.list(label, "date", None, 1_000).map_err(read)?;
+                for document in documents.ids(label).map_err(broken("views that cannot be read"))? {
+                    documents.get(&document).map_err(broken("views that cannot be read"))?;
+                }
+            }
+            if documents.behind().map_err(broken("views that cannot be read"))? == 0 {
                 break;
             }
         }
