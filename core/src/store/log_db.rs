@@ -121,7 +121,8 @@ impl LogStore {
         self.0.writer.submit(job)
     }
 
-    /// Runs `job` on a connection for reading. May wait for the disk: not for a thread that draws a screen.
+    /// Runs `job` on a connection for reading. May wait for the disk, and for other readers: not for a thread that draws a screen. A job does
+    /// not read from the store again by itself, or it could wait for its own connection.
     pub fn read<R>(&self, job: impl FnOnce(&Read<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
         if let Writer::Inline(conn) = &self.0.writer {
             let conn = conn.lock().expect("no job panics while it holds the lock");
@@ -131,6 +132,10 @@ impl LogStore {
         }
         let pooled = {
             let mut readers = self.readers();
+            // Hundreds of sessions that begin at once would otherwise open as many connections.
+            while readers.lent >= READERS && !readers.closed {
+                readers = self.0.given_back.wait(readers).unwrap_or_else(PoisonError::into_inner);
+            }
             if readers.closed {
                 return Err(StoreError::Closed);
             }
@@ -336,5 +341,41 @@ impl Write<'_> {
             .prepare_cached("REPLACE INTO meta (key, value) VALUES (?1, ?2)")?;
         statement.execute((key, value))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::crypto::SeededRandom;
+
+    #[test]
+    fn readers_beyond_a_few_wait_for_each_other() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = LogStore::open(dir.path(), true, &mut SeededRandom::new(1)).expect("a store");
+        let (inside, most, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 * READERS {
+                scope.spawn(|| {
+                    let read = store.read(|read| {
+                        most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        std::thread::sleep(Duration::from_millis(5));
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        read.meta("nothing")
+                    });
+                    assert_eq!(read, Ok(None));
+                    done.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+        });
+        assert_eq!(done.into_inner(), 8 * READERS);
+        assert!(most.into_inner() <= READERS);
+        store.close();
+        assert_eq!(store.read(|read| read.meta("nothing")), Err(StoreError::Closed));
     }
 }
