@@ -106,7 +106,7 @@ pub fn add_device(secrets: &mut Vec<(String, Vec<u8>)>, dir: &Path, name: &str) 
             .streams
         {
             add(secrets, &format!("{name}: epoch key"), &key[..]);
-            add(secrets, &format!("{name}: section key"), &*derive_key("section", &key));
+            add(secrets, &format!("{name}: section key"), &*derive_key("section", key));
             epochs += 1;
         }
     }
