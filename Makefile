@@ -19,7 +19,7 @@ FLIPS ?= 100000
 
 .PHONY: help
 help: ## list the tasks (this)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
 setup: ## check for what is needed, and install it on Debian and Ubuntu

@@ -1,5 +1,5 @@
 //! Holds the house to its plan: each folder of `core/src` uses only those above it, SQL stands in `store/`, sockets in `net/`, and the pure
-//! folders take time, disk and randomness from their caller.
+//! folders take time, disk and randomness from their caller. Secret bytes are a `Secret`, which compares in constant time.
 //!
 //! It reads the sources as tokens (comments and strings set apart), not as the compiler does: what is hidden behind a renamed import of a whole
 //! crate gets past it. It is a fence along the path, not a wall.
@@ -116,6 +116,15 @@ fn check(file: &str, text: &str) -> Vec<Finding> {
         }
     }
 
+    if file != "crypto/secret.rs" {
+        for line in bare_secrets(&tokens) {
+            report(
+                line,
+                "secret bytes are a crypto::Secret: an array leaves copies and compares byte by byte".into(),
+            );
+        }
+    }
+
     if room != Some("store") {
         for string in &strings {
             if looks_like_sql(&string.text) {
@@ -124,6 +133,19 @@ fn check(file: &str, text: &str) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Lines with `Zeroizing<[u8; N]>`, or a field or parameter by the name of a secret that is an array by value.
+fn bare_secrets(tokens: &[Token]) -> Vec<usize> {
+    let is = |at: usize, text: &str| tokens.get(at).is_some_and(|token| token.text == text);
+    let array = |at: usize| is(at, "[") && is(at + 1, "u8") && is(at + 2, ";");
+    let found = (0..tokens.len()).filter(|&at| {
+        let named = ["secret", "seed", "scalar", "key", "entropy"]
+            .iter()
+            .any(|name| is(at, name));
+        (is(at, "Zeroizing") && is(at + 1, "<") && array(at + 2)) || (named && is(at + 1, ":") && array(at + 2))
+    });
+    found.map(|at| tokens[at].line).collect()
 }
 
 fn order_rule(room: &str, used: &str, line: usize, report: &mut impl FnMut(usize, String)) {
@@ -774,6 +796,27 @@ mod the_checker {
             finds(&file, "fn f() { tokio::fs::read(x); }", 1, "touches the disk");
         }
         passes("store.rs", "use std::fs::File;");
+    }
+
+    #[test]
+    fn finds_secret_bytes_in_an_array() {
+        let rule = "secret bytes are a crypto::Secret";
+        for file in ["identity/a.rs", "crypto/keeper.rs", "pod.rs", "net/a.rs"] {
+            finds(file, "struct A(Zeroizing<[u8; 32]>);", 1, rule);
+            finds(
+                file,
+                "use zeroize::Zeroizing;\nfn f() -> Zeroizing<[u8; N]> {}",
+                2,
+                rule,
+            );
+            finds(file, "struct A {\n    secret: [u8; 16],\n}", 2, rule);
+            finds(file, "fn f(seed: [u8; 32]) {}", 1, rule);
+            passes(
+                file,
+                "fn f(secret: &[u8; 32], key: Secret, id: [u8; 32]) -> Zeroizing<Vec<u8>> {}",
+            );
+        }
+        passes("crypto/secret.rs", "struct Secret(Arc<Zeroizing<[u8; 32]>>);");
     }
 
     #[test]

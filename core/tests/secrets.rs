@@ -5,6 +5,7 @@
 #![cfg(target_os = "linux")]
 
 mod common;
+mod leaks;
 mod memory;
 mod raw;
 
@@ -17,14 +18,13 @@ use std::{
 };
 
 use common::yes;
+use leaks::{add_device, add_ticket, add_words, device_secret};
 use memory::{Memory, Secrets};
 use rhizome::{
-    DeviceSecret, FileKeeper, Keeper, Kept, NetOptions, Pod, PodOptions, Ticket, Value, Zeroizing,
-    crypto::{OsRandom, Random, SecretId, derive_key},
+    FileKeeper, NetOptions, Pod, PodOptions, Ticket, Value, Zeroizing,
+    crypto::{OsRandom, Random},
     identity::RecoverySecret,
     path,
-    store::{Folder, LogStore},
-    sync::{Limits, Replica},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -36,25 +36,6 @@ fn options(dir: &Path, name: &str) -> PodOptions {
             ..NetOptions::default()
         },
         ..PodOptions::new(Arc::new(FileKeeper::new(dir.join(format!("{name}.keys")))))
-    }
-}
-
-/// The device secret of the pod `name`, from its keeper.
-fn device_secret(dir: &Path, name: &str) -> DeviceSecret {
-    let folder = Folder::open(&dir.join(name), false);
-    let id = match folder {
-        Ok(folder) => folder.read().unwrap().unwrap().secret,
-        // The pod is open: its file says the same.
-        Err(_) => {
-            let json: serde_json::Value =
-                serde_json::from_slice(&std::fs::read(dir.join(name).join("pod.json")).unwrap()).unwrap();
-            let id = data_encoding::HEXLOWER.decode(json["secret"].as_str().unwrap().as_bytes());
-            SecretId::from_slice(&id.unwrap()).unwrap()
-        }
-    };
-    match FileKeeper::new(dir.join(format!("{name}.keys"))).load(&id).unwrap() {
-        Kept::Found(secret) => secret,
-        other => panic!("{other:?}"),
     }
 }
 
@@ -189,111 +170,6 @@ impl Drop for Searched {
     }
 }
 
-/// An Ed25519 key: its seed, and what signing computes from it (RFC 8032, section 5.1.5) in the forms that libraries keep.
-fn add_signing_key(secrets: &mut Secrets, name: &str, seed: &[u8; 32]) {
-    secrets.add(&format!("{name}: seed"), seed);
-    let key = ed25519_dalek::SigningKey::from_bytes(seed);
-    let mut scalar = key.to_scalar_bytes();
-    secrets.add(&format!("{name}: scalar"), &scalar);
-    secrets.add(&format!("{name}: reduced scalar"), &key.to_scalar().to_bytes());
-    clamp(&mut scalar);
-    secrets.add(&format!("{name}: clamped scalar"), &scalar);
-}
-
-fn clamp(scalar: &mut [u8; 32]) {
-    scalar[0] &= 248;
-    scalar[31] = scalar[31] & 127 | 64;
-}
-
-fn add_agreement_key(secrets: &mut Secrets, name: &str, scalar: &[u8; 32]) {
-    secrets.add(name, scalar);
-    let mut clamped = *scalar;
-    clamp(&mut clamped);
-    secrets.add(name, &clamped);
-}
-
-fn add_ticket(secrets: &mut Secrets, name: &str, code: &str) {
-    secrets.add(&format!("{name}: secret"), &Ticket::parse(code).unwrap().secret[..]);
-    let code = code.strip_prefix("rhizome:").unwrap();
-    secrets.add(&format!("{name}: code"), code.to_ascii_lowercase().as_bytes());
-    secrets.add(&format!("{name}: code"), code.to_ascii_uppercase().as_bytes());
-}
-
-/// Every key that the pod `name` can reach, from its files and its keeper, once no process has it open.
-fn add_device(secrets: &mut Secrets, dir: &Path, name: &str) {
-    let secret = device_secret(dir, name);
-    let derive = |purpose: &str| derive_key(purpose, secret.expose());
-    secrets.add(&format!("{name}: device secret"), secret.expose());
-    add_signing_key(secrets, &format!("{name}: signing key"), &derive("device signing"));
-    add_signing_key(secrets, &format!("{name}: endpoint key"), &derive("device endpoint"));
-    add_agreement_key(secrets, &format!("{name}: agreement key"), &derive("device agreement"));
-    let views = derive("views");
-    secrets.add(&format!("{name}: key of views.db"), &*views);
-    let hex = data_encoding::HEXLOWER.encode(&*views);
-    secrets.add(&format!("{name}: key of views.db, hex"), hex.as_bytes());
-    secrets.add(
-        &format!("{name}: key of views.db, HEX"),
-        hex.to_ascii_uppercase().as_bytes(),
-    );
-
-    let log = LogStore::open(&dir.join(name), false, &mut OsRandom).unwrap();
-    let identity = log.read(|read| read.identities()).unwrap()[0];
-    let keys = secret.keys();
-    let replica = Replica::load(
-        log.clone(),
-        identity,
-        keys.signing.clone(),
-        Arc::new(|| 0),
-        Limits::default(),
-    )
-    .unwrap();
-    let known = replica.known();
-    let (ring, binding) = (known.key_ring(&keys), known.ordered.binding());
-    let identity_key = ring.identity_key(&known.ordered.key_id()).unwrap();
-    secrets.add(&format!("{name}: identity key"), &**identity_key);
-    secrets.add(
-        &format!("{name}: key of sealed parts"),
-        &*derive_key("sealed part", identity_key),
-    );
-    let mut epochs = 0;
-    for operation in known.log.iter().map(|(_, operation)| operation).chain(&known.pending) {
-        for (_, _, _, key) in &raw::open_sealed(operation, &binding, identity_key)
-            .unwrap_or_default()
-            .streams
-        {
-            secrets.add(&format!("{name}: epoch key"), &key[..]);
-            secrets.add(&format!("{name}: section key"), &*derive_key("section", &key));
-            epochs += 1;
-        }
-    }
-    assert!(epochs > 0);
-    log.close();
-}
-
-fn add_words(secrets: &mut Secrets, words: &str) {
-    let mnemonic = bip39::Mnemonic::parse_normalized(words).unwrap();
-    let entropy: [u8; 32] = mnemonic.to_entropy().try_into().unwrap();
-    secrets.add("recovery: entropy", &entropy);
-    let places: Vec<u8> = mnemonic
-        .word_indices()
-        .flat_map(|place| (place as u16).to_le_bytes())
-        .collect();
-    secrets.add("recovery: places of the words", &places);
-    for some in words.split(' ').collect::<Vec<_>>().windows(5) {
-        secrets.add("recovery: five of the words", some.join(" ").as_bytes());
-    }
-    add_signing_key(
-        secrets,
-        "recovery: signing key",
-        &derive_key("recovery signing", &entropy),
-    );
-    add_agreement_key(
-        secrets,
-        "recovery: agreement key",
-        &derive_key("recovery agreement", &entropy),
-    );
-}
-
 /// What the searched process holds while its pods are open. The search must find it.
 const HELD: &[&str] = &[
     "home: device secret",
@@ -377,18 +253,21 @@ fn a_core_dump_of_a_suspended_pod_holds_no_secret() {
         tablet.shutdown().await;
     });
 
-    let mut secrets = Secrets::new();
-    add_device(&mut secrets, dir, "home");
-    add_device(&mut secrets, dir, "guest");
-    add_words(&mut secrets, &std::fs::read_to_string(dir.join("words")).unwrap());
-    add_ticket(&mut secrets, "own ticket", &code);
+    let mut known = Vec::new();
+    add_device(&mut known, dir, "home");
+    add_device(&mut known, dir, "guest");
+    add_words(&mut known, &std::fs::read_to_string(dir.join("words")).unwrap());
+    add_ticket(&mut known, "own ticket", &code);
     add_ticket(
-        &mut secrets,
+        &mut known,
         "their ticket",
         &std::fs::read_to_string(dir.join("their code")).unwrap(),
     );
-    secrets.add("canary", canary[canary.len() - 50..].as_bytes());
-
+    known.push(("canary".to_owned(), canary.as_bytes()[canary.len() - 50..].to_vec()));
+    let mut secrets = Secrets::new();
+    for (name, bytes) in &known {
+        secrets.add(name, bytes);
+    }
     println!(
         "{} secrets searched for in {} MiB open, {} MiB suspended, {} MiB shut down",
         secrets.names().len(),

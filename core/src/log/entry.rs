@@ -294,3 +294,65 @@ fn contents(entry: &VerifiedEntry, key: &SealKey) -> impl Iterator<Item = Result
         Content::decode(content)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{crypto::SeededRandom, identity::StreamId, log::Start};
+
+    const SMALLEST: usize = NONCE_LEN + TAG_LEN + LENGTH_PREFIX;
+
+    fn of(sections: Vec<usize>) -> Entry {
+        Entry {
+            epoch: EpochId([1; 32]),
+            head: None,
+            sections: sections.into_iter().map(|len| Section::Box(vec![0; len])).collect(),
+            signature: Signature([0; 64]),
+        }
+    }
+
+    #[test]
+    fn an_entry_is_within_its_limits_to_the_byte() {
+        assert_eq!(of(vec![SMALLEST, 100]).size(), SMALLEST + 100);
+        let fits = |sections| of(sections).check_size().is_ok();
+        assert!(fits(vec![SMALLEST]));
+        assert!(!fits(vec![SMALLEST - 1]) && !fits(vec![SMALLEST, SMALLEST - 1]) && !fits(vec![]));
+        assert!(fits(vec![MAX_ENTRY]) && fits(vec![MAX_ENTRY - SMALLEST, SMALLEST]));
+        assert!(!fits(vec![MAX_ENTRY + 1]) && !fits(vec![MAX_ENTRY, SMALLEST]));
+        assert!(fits(vec![SMALLEST; MAX_SECTIONS]));
+        assert!(!fits(vec![SMALLEST; MAX_SECTIONS + 1]));
+    }
+
+    #[test]
+    fn what_is_made_is_within_the_limits_and_what_does_not_fit_is_not_made() {
+        let random = &mut SeededRandom::new(1);
+        let (signing, key) = (SigningKey::from_seed(&[1; 32]), SealKey::derive("section", &[2; 32]));
+        let identity = crate::identity::IdentityId([3; 32]);
+        let author = Start::make(random, &signing, StreamId([4; 32]), identity, identity).id();
+        let writer = Writer {
+            signing: &signing,
+            author,
+            after: Position::start(&author),
+            epoch: EpochId([5; 32]),
+            key: &key,
+            head: None,
+        };
+        let app = |len| {
+            let (kind, payload) = ("a".to_owned(), vec![0; len]);
+            vec![Event::App { kind, payload }]
+        };
+        let mut made = |sections: &[Vec<Event>]| make_entry(random, &writer, Time::from_millis(1), sections);
+        // The content's own bytes around a payload of this size.
+        let around = Content::encode(Time::from_millis(1), &app(MAX_ENTRY - 100)).len() - (MAX_ENTRY - 100);
+        let largest = MAX_ENTRY - SMALLEST - around;
+        assert_eq!(made(&[app(largest)]).unwrap().entry().size(), MAX_ENTRY);
+        let refused = |made: Result<VerifiedEntry, LogError>| matches!(made, Err(LogError::TooLarge { .. }));
+        assert!(refused(made(&[app(largest + 1)])));
+        assert!(refused(made(&[])));
+        assert_eq!(
+            made(&vec![app(1); MAX_SECTIONS]).unwrap().entry().sections.len(),
+            MAX_SECTIONS
+        );
+        assert!(refused(made(&vec![app(1); MAX_SECTIONS + 1])));
+    }
+}
