@@ -9,7 +9,7 @@ struct Bits {
 
 impl Bits {
     fn push(&mut self, bit: u8) {
-        if self.used % 8 == 0 {
+        if self.used == 0 {
             self.bytes.push(0);
         }
         *self.bytes.last_mut().expect("pushed above") |= bit << (self.used % 8);

@@ -93,12 +93,14 @@ impl Wire {
     }
 }
 
+type Hears<'a> = dyn FnMut(Message, &mut Vec<Message>) -> Option<Message> + Send + 'a;
+
 /// What is done to an honest session's messages on their way.
 pub struct Attack<'a> {
     /// Said in place of a message of the honest session's.
     pub says: Box<dyn FnMut(Message) -> Vec<Message> + Send + 'a>,
     /// Sees a message before the honest session does, may answer it, and may keep it from the session.
-    pub hears: Box<dyn FnMut(Message, &mut Vec<Message>) -> Option<Message> + Send + 'a>,
+    pub hears: Box<Hears<'a>>,
     /// Whether it says goodbye when the honest session has all.
     pub ends: bool,
 }
