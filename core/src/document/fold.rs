@@ -187,7 +187,7 @@ impl Documents {
     /// Branches that are not folded to their end, and how far they are.
     fn unfolded(&self) -> Result<Vec<(AuthorId, BranchHead, u64)>, StoreError> {
         let heads = self.log.read(|read| read.heads(&self.identity))?;
-        let cursors = self.shown(|views| views.cursors())?;
+        let cursors = self.noted(|views| views.cursors())?;
         let branches = heads
             .into_iter()
             .flat_map(|(author, branches)| branches.into_iter().map(move |b| (author, b)));
@@ -204,7 +204,7 @@ impl Documents {
 
     /// The latest time that any fold counted.
     pub fn latest(&self) -> Result<Time, StoreError> {
-        self.shown(|views| views.latest_time()).map(Time)
+        self.noted(|views| views.latest_time()).map(Time)
     }
 
     /// How many entries of the log are not folded yet.
@@ -249,6 +249,14 @@ impl Documents {
             self.note_failure();
         }
         shown
+    }
+
+    /// Reads how far the views are. If they turn out to be damaged they are empty now, and this is what it says.
+    fn noted<R>(&self, read: impl Fn(&ViewsWrite<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
+        match self.shown(&read) {
+            Err(StoreError::Damaged { file: "views.db", .. }) => self.views.with(read),
+            other => other,
+        }
     }
 
     /// A document as it is now.
@@ -298,7 +306,7 @@ impl Documents {
 
     /// How many entries wait for a key.
     pub fn waiting(&self) -> Result<u64, StoreError> {
-        self.shown(|views| views.waiting())
+        self.noted(|views| views.waiting())
     }
 
     /// The applications' own events of every stream with this label (two devices may each have begun one), in the order that every device

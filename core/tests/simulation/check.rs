@@ -8,7 +8,7 @@ use rhizome::{
     document::Documents,
     identity::IdentityError,
     log::{AuthorId, Position},
-    store::{AlarmKind, BranchHead},
+    store::{AlarmKind, BranchHead, StoreError},
     sync::{Known, RefuseReason, ReplicaError, SessionError},
 };
 
@@ -129,7 +129,7 @@ impl World {
     /// What must hold after a whole session.
     pub fn after_meeting(&mut self, link: &Link, before: Contradicted) -> Result<Meeting, Failure> {
         let outcomes = [0, 1].map(|side| link.sessions[side].outcome().clone());
-        for side in 0..2 {
+        for (side, outcome) in outcomes.iter().enumerate() {
             ensure!(
                 link.sessions[side].is_synced(),
                 "not synced",
@@ -138,7 +138,7 @@ impl World {
                 link.ends
             );
             // What a side reports as refused is what the other did not take.
-            for (reason, _) in &outcomes[side].refused {
+            for (reason, _) in &outcome.refused {
                 self.may_refuse(link.ends[1 - side], *reason)?;
             }
         }
@@ -154,10 +154,10 @@ impl World {
             self.totals.losses += 1;
         }
         let refused = outcomes.iter().any(|outcome| !outcome.refused.is_empty());
-        for side in 0..2 {
+        for (side, outcome) in outcomes.iter().enumerate() {
             let (name, other) = (link.ends[side], link.ends[1 - side]);
             // With entries of a cloud peer comes its receipt; another device is asked for its own at the next meeting.
-            let told = outcomes[side].received == 0 || self.node(other).peer;
+            let told = outcome.received == 0 || self.node(other).peer;
             self.check_receipts(name, other, told && !refused)?;
         }
         if refused {
@@ -271,15 +271,19 @@ impl World {
                 .running()
                 .and_then(|running| running.documents.as_ref())
                 .expect("a device");
-            for label in LABELS {
-                let read = broken("views that cannot be read");
-                documents.list(label, "date", None, 1_000).map_err(read)?;
-                for document in documents.ids(label).map_err(broken("views that cannot be read"))? {
-                    documents.get(&document).map_err(broken("views that cannot be read"))?;
+            let read_all = || {
+                for label in LABELS {
+                    documents.list(label, "date", None, 1_000)?;
+                    for document in documents.ids(label)? {
+                        documents.get(&document)?;
+                    }
                 }
-            }
-            if documents.behind().map_err(broken("views that cannot be read"))? == 0 {
-                break;
+                documents.behind()
+            };
+            match read_all() {
+                Ok(0) => break,
+                Ok(_) | Err(StoreError::Damaged { file: "views.db", .. }) => {}
+                Err(error) => return Err(broken("views that cannot be read")(error)),
             }
         }
         let ring = node.ring();

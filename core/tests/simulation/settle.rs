@@ -42,7 +42,7 @@ impl World {
         let mut moved = false;
         for (place, a) in names.iter().enumerate() {
             for b in &names[place + 1..] {
-                let (from, to) = if round % 2 == 0 { (*a, *b) } else { (*b, *a) };
+                let (from, to) = if round.is_multiple_of(2) { (*a, *b) } else { (*b, *a) };
                 let mut met = self.meet(from, to, None)?;
                 if met == Meeting::Apart {
                     met = self.meet(to, from, None)?;
@@ -155,7 +155,7 @@ impl World {
                     let start = start.map_err(broken("a log that cannot be read"))?;
                     start.is_some_and(|start| self.rewound.contains_key(&start.device()))
                 }
-                AlarmKind::Equivocation => self.schedule.may_split,
+                AlarmKind::Equivocation | AlarmKind::HiddenCommits => self.schedule.may_split,
             };
             ensure!(
                 fine,

@@ -68,11 +68,8 @@ impl Link {
         let mut turn = Turn::Idle;
         let session = &mut self.sessions[side];
         let mut changed = false;
-        loop {
-            match self.changes[side].try_recv() {
-                Ok(_) | Err(TryRecvError::Lagged(_)) => changed = true,
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-            }
+        while let Ok(_) | Err(TryRecvError::Lagged(_)) = self.changes[side].try_recv() {
+            changed = true;
         }
         if changed {
             session.local_change(replica)?;
