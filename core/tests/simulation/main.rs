@@ -43,7 +43,7 @@ use step::{Schedule, Step};
 use totals::Totals;
 use world::{Fault, World};
 
-const SCHEDULES: u64 = 1_000;
+const SCHEDULES: u64 = 600;
 /// Runs that the search for a short schedule may take.
 const TRIES: usize = 3_000;
 
