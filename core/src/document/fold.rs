@@ -388,12 +388,20 @@ fn fold_batch(
             for event in content.events {
                 let Event::Document(change) = event else { continue };
                 views.touch(&change.document, &entry.author(), branch, entry.position().seq)?;
+                let (document, collection) = (change.document, change.collection.clone());
+                let Some(own) = own_changes(&entry.author(), change) else {
+                    folded.unreadable += 1;
+                    continue;
+                };
+                // What changes nothing says nothing of the collection either: or it would matter what is folded together.
+                if own.is_empty() {
+                    continue;
+                }
                 let known = changes
-                    .entry(change.document)
-                    .or_insert_with(|| (change.collection.clone(), Vec::new()));
-                let own = own_changes(&entry.author(), change);
-                folded.unreadable += u64::from(own.is_none());
-                known.1.extend(own.unwrap_or_default());
+                    .entry(document)
+                    .or_insert_with(|| (collection.clone(), Vec::new()));
+                known.0 = collection.min(std::mem::take(&mut known.0));
+                known.1.extend(own);
             }
         }
     }
@@ -419,6 +427,7 @@ fn apply(
     changes: Vec<Vec<u8>>,
 ) -> Result<bool, StoreError> {
     let known = views.document(&id)?;
+    let is_new = known.is_none();
     // Two devices may name one document in two collections: all take the one that sorts first, whatever came first.
     let moved = known.as_ref().is_some_and(|row| collection < row.collection);
     let (collection, mut document) = match known {
@@ -431,7 +440,8 @@ fn apply(
     // What did not fit before may fit now.
     let mut offered = views.take_aside(&id)?;
     offered.extend(changes);
-    let mut changed = false;
+    // A document is there once somebody wrote changes of it, whether they fit already or not: the same in whatever order they come.
+    let mut changed = is_new;
     loop {
         match document.apply(&offered) {
             Ok(applied) => {
