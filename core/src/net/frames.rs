@@ -31,10 +31,10 @@ pub trait Observer: Send + Sync {
 
 /// Frames that wait to be sent.
 const WAITING_OUT: usize = 4;
-/// Messages that wait to be handled, and the bytes of frames that they and the one being read may have together: this bounds the memory
-/// of a connection, whatever the other side sends.
+/// Messages that wait to be handled, and the bytes of frames that they, the one being read and those being handled may have together: room
+/// for the largest frame, or for many ranges. This bounds the memory of a connection, whatever the other side sends.
 const WAITING_IN: usize = 32;
-const WAITING_IN_BYTES: usize = 2 * (MAX_FRAME + 4);
+const WAITING_IN_BYTES: usize = MAX_FRAME;
 
 /// The most bytes of a frame from somebody who is not known yet: a hello with two operations that prove a membership. Many strangers may
 /// send so much at once and stop there.

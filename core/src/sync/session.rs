@@ -20,7 +20,7 @@ use crate::{
 /// Bytes of boxes after which a range is cut: a part of what was confirmed in this session, within these bounds. A range counts only when all of
 /// it is there, so that on a slow network whose sessions end early the first ones must be short; on a good one they are long after a moment.
 const RANGE_BYTES_FIRST: usize = 4 * 1024;
-const RANGE_BYTES_MOST: usize = 128 * 1024;
+const RANGE_BYTES_MOST: usize = 256 * 1024;
 const RANGE_PART: usize = 4;
 /// Items in one State message.
 const ITEMS_AT_ONCE: usize = MAX_STATE_ITEMS;
