@@ -49,7 +49,8 @@ pub(super) struct Received {
 /// The two halves of a stream, each with a task of its own, so that neither waits for the other.
 pub struct Frames {
     outgoing: mpsc::Sender<Vec<u8>>,
-    incoming: mpsc::Receiver<Result<Received, NetError>>,
+    /// Boxed, since a channel keeps room for as many as may wait, and most connections of a cloud peer are idle.
+    incoming: mpsc::Receiver<Box<Result<Received, NetError>>>,
     writer: JoinHandle<Result<SendStream, NetError>>,
     reader: JoinHandle<()>,
     observer: Option<Arc<dyn Observer>>,
@@ -84,7 +85,7 @@ impl Frames {
             loop {
                 let message = read(&mut recv, watcher.as_deref(), &count, &bound, &room).await;
                 let last = message.is_err();
-                if found.send(message).await.is_err() || last {
+                if found.send(Box::new(message)).await.is_err() || last {
                     return;
                 }
             }
@@ -124,13 +125,17 @@ impl Frames {
 
     /// The next message. Cancel-safe.
     pub async fn receive(&mut self) -> Result<Message, NetError> {
-        let received = self.incoming.recv().await.unwrap_or_else(|| Err(ended()))?;
+        let received = self
+            .incoming
+            .recv()
+            .await
+            .map_or_else(|| Err(ended()), |received| *received)?;
         Ok(received.message)
     }
 
     /// The next message if it is here already.
     pub(super) fn ready(&mut self) -> Option<Result<Received, NetError>> {
-        self.incoming.try_recv().ok()
+        self.incoming.try_recv().ok().map(|received| *received)
     }
 
     /// Whether a message waits to be sent or the next can be sent at once, while [`Frames::receive`] is polled by the same task.
@@ -141,7 +146,7 @@ impl Frames {
     ) -> Result<Option<Received>, NetError> {
         tokio::select! {
             biased;
-            message = self.incoming.recv(), if may_receive => message.unwrap_or_else(|| Err(ended())).map(Some),
+            message = self.incoming.recv(), if may_receive => message.map_or_else(|| Err(ended()), |received| *received).map(Some),
             room = self.outgoing.reserve(), if may_send => {
                 room.map(|_| None).map_err(|_| NetError::Connection("the stream is closed".to_owned()))
             }
