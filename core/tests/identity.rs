@@ -10,8 +10,8 @@ use rhizome::{
     crypto::{DeviceSecret, Keeper, Kept, Random, SecretId, SeededRandom, Wrap, Zeroizing, decode},
     document::Documents,
     identity::{
-        Keys, LinkRole, Operation, Proposer, RecoverySecret, Ticket, TicketError, Verdict, VoidReason, add_device,
-        add_peer, change_orderers, consent, did, did_document, parse_did, streams,
+        Keys, LinkRole, MAX_OPERATION, Operation, Proposer, RecoverySecret, Ticket, TicketError, Verdict, VoidReason,
+        add_device, add_peer, change_orderers, consent, did, did_document, parse_did, streams,
     },
     log::{DocumentChange, DocumentId, Position, Range, SessionId, Time, Writer, make_entry},
     path,
@@ -333,4 +333,21 @@ async fn the_24_words_open_what_opens_the_folder() {
     wrong.push('x');
     assert!(RecoverySecret::from_words(&wrong).is_none());
     log.close();
+}
+
+#[test]
+fn an_operation_has_its_largest_size_and_not_a_byte_more() {
+    let mut first = Member::first(1);
+    let mut labelled = |letters: usize| {
+        let operation = with_proposer(&mut first, |random, by| streams(random, by, &[&"x".repeat(letters)]));
+        operation.encode()
+    };
+    let letters = 60_000;
+    let largest = letters + MAX_OPERATION - labelled(letters).len();
+    let bytes = labelled(largest);
+    assert_eq!(bytes.len(), MAX_OPERATION);
+    Operation::decode(&bytes).unwrap();
+    let bytes = labelled(largest + 1);
+    assert_eq!(bytes.len(), MAX_OPERATION + 1);
+    Operation::decode(&bytes).expect_err("a byte too many");
 }
