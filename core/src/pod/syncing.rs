@@ -24,7 +24,7 @@ use crate::{
 /// Within a sync, how long one peer may take to answer at all.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long `suspend()` waits for the last packets of what it closes.
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// A live session that broke is tried again after this, then after twice as long, up to the longest.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
