@@ -503,7 +503,6 @@ impl Document {
     }
 
     /// Whether the document holds this change (one that waits is not held).
-    /// Whether a change is part of the document.
     pub fn contains(&self, change: &[u8; 32]) -> bool {
         self.has(&ChangeHash(*change))
     }
