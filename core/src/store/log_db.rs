@@ -41,6 +41,15 @@ struct Readers {
     closed: bool,
 }
 
+impl Drop for Inner {
+    /// Whoever drops the last clone meets no open file afterwards: an opening that failed half-way is over when it says so.
+    fn drop(&mut self) {
+        let readers = self.readers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        readers.pool.clear();
+        self.writer.close();
+    }
+}
+
 /// A connection that is out for reading.
 struct Lent<'a> {
     store: &'a LogStore,
@@ -377,5 +386,20 @@ mod tests {
         assert!(most.into_inner() <= READERS);
         store.close();
         assert_eq!(store.read(|read| read.meta("nothing")), Err(StoreError::Closed));
+    }
+
+    #[test]
+    fn dropping_the_last_clone_closes_the_files() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for round in 0..20 {
+            let store = LogStore::open(dir.path(), true, &mut SeededRandom::new(1)).expect("a store");
+            let write = store.write(|write| write.set_meta("key", &[1; 100_000])).wait();
+            assert_eq!(write, Ok(()));
+            assert_eq!(store.read(|read| read.meta("nothing")), Ok(None));
+            assert!(dir.path().join("log.db-wal").exists());
+            drop(store);
+            // The last connection to close removes it.
+            assert!(!dir.path().join("log.db-wal").exists(), "round {round}");
+        }
     }
 }

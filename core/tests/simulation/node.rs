@@ -16,7 +16,7 @@ use rhizome::{
     identity::{Commit, KeyRing, Keys, Operation, Proposer, StreamId, streams},
     log::{AuthorId, Clock, DocumentChange, SessionId, Start, Writer, make_entry, open_entry},
     path,
-    store::LogStore,
+    store::{LogStore, StoreError},
     sync::{Known, Limits, Replica, WallClock},
 };
 
@@ -338,6 +338,11 @@ impl Node {
     ) -> Result<(SessionId, Vec<Changed>), Failure> {
         let running = self.running.as_ref().expect("only a running node writes");
         let documents = running.documents.clone().expect("only devices write");
+        // Views that turn out to be damaged are dropped: like a pod, fold them again and ask again.
+        if let Err(StoreError::Damaged { file: "views.db", .. }) = documents.get(&edit.document) {
+            self.fold()?;
+        }
+        let running = self.running.as_ref().expect("only a running node writes");
         let open = |session: SessionId| {
             let actor = DocumentChange::actor(&author, &edit.document, &session);
             let opened = documents

@@ -199,6 +199,8 @@ struct Inner {
     /// Calls that a short read struck: what reads as zeros is damaged.
     short_reads: u64,
     cut: bool,
+    /// Files that SQLite has open.
+    open: u64,
     files: BTreeMap<PathBuf, Tracked>,
     /// Files that are gone, if the folder was not flushed since: the power may bring them back.
     ghosts: BTreeMap<PathBuf, Content>,
@@ -402,6 +404,7 @@ impl Disk {
     /// A file was opened; a new one is not in the flushed folder yet.
     pub fn opened(&self, path: &Path, journal: bool) {
         let mut inner = self.inner();
+        inner.open += 1;
         if inner.files.contains_key(path) {
             return;
         }
@@ -411,6 +414,16 @@ impl Disk {
             ..Tracked::default()
         };
         inner.files.insert(path.to_owned(), tracked);
+    }
+
+    /// A file that was open is closed.
+    pub fn closed(&self) {
+        self.inner().open -= 1;
+    }
+
+    /// How many files are open.
+    pub fn open(&self) -> u64 {
+        self.inner().open
     }
 
     /// Bytes were written.
@@ -461,6 +474,10 @@ impl Disk {
     pub fn reboot(&self, seed: u64) {
         let mut dice = Dice::new(seed);
         let mut inner = self.inner();
+        assert_eq!(
+            inner.open, 0,
+            "no file may be open: the next process would meet this one's"
+        );
         let files = std::mem::take(&mut inner.files);
         let ghosts = std::mem::take(&mut inner.ghosts);
         let loss = match dice.below(4) {

@@ -225,7 +225,10 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     unsafe {
         let code = system!(file, xClose());
         let handle = file.cast::<Handle>();
-        drop(Box::from_raw((*handle).state));
+        let state = Box::from_raw((*handle).state);
+        if let Some(disk) = &state.disk {
+            disk.closed();
+        }
         (*file).pMethods = std::ptr::null();
         code
     }

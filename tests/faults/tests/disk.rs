@@ -259,6 +259,9 @@ async fn live(
     let cut = disk.is_cut();
     if cut {
         person.shutdown().await;
+        if disk.open() > 0 {
+            return Err(format!("open after shutdown: {:?}", disk.open()));
+        }
         disk.reboot(seed);
     } else {
         disk.heal();

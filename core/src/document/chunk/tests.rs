@@ -161,6 +161,134 @@ fn only_one_whole_change() {
     assert_eq!(check_change(&bytes, small), Err(ChunkError::TooLarge));
 }
 
+/// The part before the columns, with no columns.
+struct Head {
+    dependencies: u64,
+    actor: usize,
+    sequence: u64,
+    first: u64,
+    message: Vec<u8>,
+    others: Vec<usize>,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Head {
+            dependencies: 0,
+            actor: 4,
+            sequence: 1,
+            first: 1,
+            message: Vec::new(),
+            others: Vec::new(),
+        }
+    }
+}
+
+fn check_head(head: Head) -> Result<(), ChunkError> {
+    let mut bytes = unsigned(head.dependencies);
+    bytes.extend(vec![9; head.dependencies as usize * HASH]);
+    bytes.extend([unsigned(head.actor as u64), vec![1; head.actor]].concat());
+    bytes.extend([unsigned(head.sequence), unsigned(head.first), signed(0)].concat());
+    bytes.extend([unsigned(head.message.len() as u64), head.message].concat());
+    bytes.extend(unsigned(head.others.len() as u64));
+    for other in head.others {
+        bytes.extend([unsigned(other as u64), vec![2; other]].concat());
+    }
+    bytes.push(0);
+    check_change(&framed(CHANGE, &bytes), Limits::default())
+}
+
+#[test]
+fn a_head_may_be_as_large_as_its_limits_and_no_larger() {
+    let of = |change: fn(&mut Head, u64), value: u64| {
+        let mut head = Head::default();
+        change(&mut head, value);
+        check_head(head)
+    };
+    let edges: [(fn(&mut Head, u64), u64); 6] = [
+        (|head, count| head.dependencies = count, MAX_DEPENDENCIES),
+        (|head, length| head.actor = length as usize, MAX_ACTOR_BYTES),
+        (
+            |head, length| head.message = vec![b'a'; length as usize],
+            MAX_MESSAGE_BYTES,
+        ),
+        (|head, count| head.others = vec![4; count as usize], MAX_ACTORS),
+        (|head, number| head.sequence = number, u64::from(u32::MAX) - 1),
+        (
+            |head, number| head.first = number,
+            u64::from(u32::MAX) - 1 - Limits::default().operations,
+        ),
+    ];
+    for (number, (change, most)) in edges.into_iter().enumerate() {
+        assert_eq!(of(change, most), Ok(()), "{number}");
+        assert_eq!(of(change, most + 1), Err(ChunkError::Head), "{number}");
+    }
+    // Neither actor may be empty, no number 0, and a message is text.
+    assert_eq!(of(|head, _| head.actor = 0, 0), Err(ChunkError::Head));
+    assert_eq!(of(|head, _| head.others = vec![4, 0], 0), Err(ChunkError::Head));
+    assert_eq!(of(|head, _| head.sequence = 0, 0), Err(ChunkError::Head));
+    assert_eq!(of(|head, _| head.first = 0, 0), Err(ChunkError::Head));
+    assert_eq!(of(|head, _| head.message = vec![0xff], 0), Err(ChunkError::Head));
+}
+
+#[test]
+fn what_is_exactly_as_large_as_allowed_passes() {
+    let plain = framed(CHANGE, &contents(&sets(3, "field")));
+    let body = contents(&sets(3, "field")).len();
+    let exact = Limits {
+        bytes: plain.len(),
+        inflated: body,
+        operations: 3,
+        names: 15,
+    };
+    assert_eq!(check_change(&plain, exact), Ok(()));
+    for (limits, error) in [
+        (
+            Limits {
+                bytes: plain.len() - 1,
+                ..exact
+            },
+            ChunkError::TooLarge,
+        ),
+        (
+            Limits {
+                inflated: body - 1,
+                ..exact
+            },
+            ChunkError::TooLarge,
+        ),
+        (Limits { operations: 2, ..exact }, ChunkError::TooManyOperations),
+        (Limits { names: 14, ..exact }, ChunkError::TooManyOperations),
+    ] {
+        assert_eq!(check_change(&plain, limits), Err(error), "{limits:?}");
+    }
+    // References count as operations do.
+    let mut columns = sets(1, "field");
+    columns[4].1 = run(1, vec![5]);
+    columns.push((column::PREDECESSOR_ACTOR, run(5, vec![0])));
+    columns.push((column::PREDECESSOR_COUNTER, run(5, signed(1))));
+    let five = framed(CHANGE, &contents(&columns));
+    let limits = |operations| Limits {
+        operations,
+        ..Limits::default()
+    };
+    assert_eq!(check_change(&five, limits(5)), Ok(()));
+    assert_eq!(check_change(&five, limits(4)), Err(ChunkError::TooManyOperations));
+}
+
+#[test]
+fn what_is_inflated_has_the_frame_of_what_never_was() {
+    // Lengths of one byte and of two.
+    for length in 1..=100 {
+        let body = contents(&sets(1, &"n".repeat(length)));
+        let opened = open_change(&framed(COMPRESSED, &deflated(&body)), Limits::default())
+            .unwrap()
+            .into_owned();
+        assert_eq!(opened, framed(CHANGE, &body));
+    }
+    assert!(contents(&sets(1, "n")).len() < 127 && contents(&sets(1, &"n".repeat(100))).len() > 128);
+}
+
 fn deflated(bytes: &[u8]) -> Vec<u8> {
     miniz_oxide::deflate::compress_to_vec(bytes, 9)
 }
@@ -253,6 +381,71 @@ fn numbers_automerge_panics_on_are_refused() {
 }
 
 #[test]
+fn values_must_be_what_their_action_takes() {
+    let with = |action: u8, kind: u64, bytes: &[u8]| {
+        let mut columns = sets(1, "field");
+        columns[2].1 = run(1, vec![action]);
+        columns[3].1 = run(1, unsigned((bytes.len() as u64) << 4 | kind));
+        columns.insert(4, (column::VALUE, bytes.to_vec()));
+        check(&columns)
+    };
+    let bad = Err(ChunkError::Contents(column::VALUE_META));
+    let (set, delete, increment) = (ACTION_SET as u8, 3, ACTION_INCREMENT as u8);
+    let most = MAX_COUNTER;
+    // Increments are whole numbers of either kind, within the bounds.
+    assert_eq!(with(increment, 3, &unsigned(most as u64)), Ok(()));
+    assert_eq!(with(increment, 3, &unsigned(most as u64 + 1)), bad);
+    for kind in [4, 8] {
+        let action = if kind == 4 { increment } else { set };
+        for sign in [1, -1] {
+            assert_eq!(with(action, kind, &signed(sign * most)), Ok(()), "{kind}");
+            assert_eq!(with(action, kind, &signed(sign * (most + 1))), bad, "{kind}");
+        }
+    }
+    for (kind, bytes) in [
+        (0, vec![]),
+        (1, vec![]),
+        (5, vec![0; 8]),
+        (6, vec![b'a']),
+        (7, vec![1]),
+        (8, vec![1]),
+        (9, vec![1]),
+    ] {
+        assert_eq!(with(increment, kind, &bytes), bad, "{kind}");
+        assert_eq!(with(set, kind, &bytes), Ok(()), "{kind}");
+        assert_eq!(
+            with(delete, kind, &bytes),
+            if kind == 0 { Ok(()) } else { bad },
+            "{kind}"
+        );
+    }
+    // A value fills its bytes.
+    assert_eq!(with(set, 3, &[1]), Ok(()));
+    assert_eq!(with(set, 3, &[1, 1]), bad);
+    // As many values as operations, and no bytes beyond them.
+    let mut columns = sets(2, "field");
+    columns[3].1 = run(1, vec![0]);
+    assert_eq!(check(&columns), bad);
+    let mut columns = sets(2, "field");
+    columns.insert(4, (column::VALUE, vec![1]));
+    assert_eq!(check(&columns), bad);
+}
+
+#[test]
+fn positions_end_at_32_bits_and_runs_are_not_empty() {
+    let mut columns = sets(1, "field");
+    columns.insert(0, (column::OBJECT_ACTOR, run(1, vec![0])));
+    columns.insert(1, (column::OBJECT_COUNTER, run(1, unsigned(u64::from(u32::MAX)))));
+    assert_eq!(check(&columns), Ok(()));
+    columns[1].1 = run(1, unsigned(u64::from(u32::MAX) + 1));
+    assert_eq!(check(&columns), Err(ChunkError::Contents(column::OBJECT_COUNTER)));
+    // As many names as there are operations, and then none at all.
+    let mut columns = sets(1, "field");
+    columns[0].1.extend([signed(0), unsigned(0)].concat());
+    assert_eq!(check(&columns), Err(ChunkError::Contents(column::KEY_NAME)));
+}
+
+#[test]
 fn columns_not_written_here_are_refused() {
     // With the bit that says deflated, unknown, marks, out of order, twice.
     for bad in [0x4a, 0xb2, 0x94, 0xa5] {
@@ -314,6 +507,8 @@ fn numbers_read_as_written() {
     for value in [0, 1, -1, 63, 64, -64, -65, i64::MAX, i64::MIN] {
         assert_eq!(Reader(&signed(value)).signed(), Ok(value));
     }
+    // Bit 64.
+    assert!(Reader(&[&[0x80; 9][..], &[2]].concat()).unsigned().is_err());
     for long in [&[0x80, 0][..], &[0xff; 11], &[0xff, 0x80]] {
         assert!(Reader(long).unsigned().is_err());
         assert!(Reader(long).signed().is_err());
