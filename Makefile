@@ -87,7 +87,8 @@ mutants: rust venv ## break a copy of the code in known ways; the tests must not
 	$(PY) tests/mutants/run.py
 
 .PHONY: mutantsall
-mutantsall: rust venv ## cargo-mutants over all that verifies, opens and authorises: hours; FILES="core/src/log/entry.rs ..."
+mutantsall: rust venv ## change all that verifies, opens and authorises, one place at a time: an hour; FILES="core/src/log/entry.rs ..."
+	$(PY) -m pip install --quiet --disable-pip-version-check -r tests/mutants/requirements.txt
 	$(PY) tests/mutants/campaign.py $(FILES)
 
 .PHONY: vectors
