@@ -7,11 +7,12 @@ mod common;
 use common::replicas::Member;
 use rhizome::{
     Document, Event, Value,
-    crypto::{DeviceSecret, Keeper, Kept, Random, SecretId, SeededRandom, Wrap, Zeroizing, decode},
+    crypto::{DeviceSecret, Keeper, Kept, PublicKey, Random, SecretId, SeededRandom, Wrap, Zeroizing, decode},
     document::Documents,
     identity::{
-        Keys, LinkRole, MAX_OPERATION, Operation, Proposer, RecoverySecret, Ticket, TicketError, Verdict, VoidReason,
-        add_device, add_peer, change_orderers, consent, did, did_document, parse_did, streams,
+        Body, Commit, CommitCore, Keys, LinkRole, MAX_OPERATION, Operation, Proposer, RecoverySecret, Ticket,
+        TicketError, Verdict, VoidReason, add_device, add_peer, change_orderers, consent, did, did_document, parse_did,
+        streams,
     },
     log::{DocumentChange, DocumentId, Position, Range, SessionId, Time, Writer, make_entry},
     path,
@@ -85,8 +86,12 @@ fn operations_that_may_have_no_effect_have_none() {
         add_peer(random, by, cloud_keys, yes, too_many, "cloud")
     });
     assert_eq!(verdict(&first, &crowded), void(VoidReason::BadServices));
+    let long = with_proposer(&mut first, |random, by| {
+        add_peer(random, by, cloud_keys, yes, vec!["h".repeat(256)], "cloud")
+    });
+    assert_eq!(verdict(&first, &long), void(VoidReason::BadServices));
     let peer = with_proposer(&mut first, |random, by| {
-        add_peer(random, by, cloud_keys, yes, vec![], "cloud")
+        add_peer(random, by, cloud_keys, yes, vec!["h".repeat(255); 8], "cloud")
     });
     first.replica.take_operation(peer).unwrap();
     let by_peer = with_proposer(&mut first, |random, by| {
@@ -350,4 +355,99 @@ fn an_operation_has_its_largest_size_and_not_a_byte_more() {
     let bytes = labelled(largest + 1);
     assert_eq!(bytes.len(), MAX_OPERATION + 1);
     Operation::decode(&bytes).expect_err("a byte too many");
+}
+
+/// An identity whose orderer is a cloud peer that is not here: what `first` proposes waits.
+fn unordered() -> Member {
+    let mut first = Member::first(1);
+    let cloud = keys(70);
+    let public = Keys::of(&cloud);
+    let yes = consent(&cloud.signing, &first.replica.identity(), &public, true);
+    let peer = with_proposer(&mut first, |random, by| {
+        add_peer(random, by, public, yes, vec![], "cloud")
+    });
+    first.replica.take_operation(peer).unwrap();
+    let orderers = with_proposer(&mut first, |random, by| change_orderers(random, by, 1, vec![public.0]));
+    first.replica.take_operation(orderers).unwrap();
+    first
+}
+
+/// The device that an encoded operation adds.
+fn added(operation: &[u8]) -> PublicKey {
+    match Operation::decode(operation).unwrap().body() {
+        Body::AddDevice { device, .. } => device.0,
+        body => panic!("{body:?}"),
+    }
+}
+
+fn shown(member: &Member, whole: bool) -> Vec<PublicKey> {
+    member.replica.proofs(whole).iter().map(|proof| added(proof)).collect()
+}
+
+#[test]
+fn a_device_that_waits_to_be_ordered_shows_who_let_it_in() {
+    let mut first = unordered();
+    assert!(shown(&first, false).is_empty());
+    let mut second = first.another(10);
+    let bystander = first.another(20);
+    assert_eq!(shown(&bystander, false), [bystander.replica.signer()]);
+    let third = second.another(30);
+    let (two, three) = (second.replica.signer(), third.replica.signer());
+    assert_eq!(shown(&second, false), [two]);
+    // What it builds on comes first; the bystander is in the way of neither.
+    assert_eq!(shown(&third, false), [two, three]);
+    assert_eq!(shown(&third, true), [two, three]);
+    // Of a longer line, as many as a greeting holds: the last.
+    let mut line = vec![third];
+    for seed in 0..9 {
+        let next = line.last_mut().unwrap().another(100 + 10 * seed);
+        line.push(next);
+    }
+    let signers: Vec<_> = line.iter().map(|member| member.replica.signer()).collect();
+    assert_eq!(shown(line.last().unwrap(), false), signers[2..]);
+}
+
+#[test]
+fn a_device_that_is_ordered_shows_so_only_when_asked_for_everything() {
+    let mut first = Member::first(1);
+    let second = first.another(10);
+    let signer = second.replica.signer();
+    assert!(shown(&second, false).is_empty());
+    assert_eq!(shown(&second, true), [signer]);
+    // The same device again, ordered without effect and once more waiting.
+    let again = first.add(&second.keys);
+    let known = first.replica.known();
+    let core = CommitCore {
+        identity: first.replica.identity(),
+        index: known.ordered.count(),
+        previous: known.ordered.head(),
+        operation: again.id(),
+        term: 0,
+        time: 2_000,
+        orderer: first.keys.signing.public(),
+    };
+    let mut log = known.log.clone();
+    log.push((Commit::make(&first.keys.signing, core), again));
+    let waiting = first.add(&second.keys);
+    let second = Member::new(12, keys(10), log, vec![waiting]);
+    assert_eq!(second.replica.signer(), signer);
+    assert!(shown(&second, false).is_empty());
+    let effective = known.log.last().unwrap().1.encode();
+    assert!(second.replica.proofs(true).contains(&effective));
+    let void = second.replica.known().log.last().unwrap().1.encode();
+    assert!(!second.replica.proofs(true).contains(&void));
+}
+
+#[test]
+fn what_is_known_already_is_kept_once() {
+    let mut first = Member::first(1);
+    let ordered = with_proposer(&mut first, |random, by| streams(random, by, &["more"]));
+    first.replica.take_operation(ordered.clone()).unwrap();
+    let waiting = with_proposer(&mut first, |random, by| streams(random, by, &["waits"]));
+    for operation in [&ordered, &waiting, &ordered, &waiting] {
+        first.replica.keep_operation(operation.clone()).unwrap();
+    }
+    let known = first.replica.known();
+    assert_eq!((known.log.len(), known.pending.len()), (2, 1));
+    assert_eq!(first.replica.now(), 1_000);
 }

@@ -5,10 +5,11 @@
 mod common;
 
 use common::replicas::{Member, begin};
+use ipld_core::ipld::Ipld;
 use rhizome::{
-    crypto::{DeviceSecret, Hash, SeededRandom, Signature},
+    crypto::{DeviceSecret, Hash, SeededRandom, Signature, decode, encode},
     identity::{Commit, CommitCore, EpochId, Operation},
-    log::{Position, Range, Section, Start, open_entry},
+    log::{LogError, Position, Range, Section, Start, Time, open_entry, time_of},
     store::AppendError,
     sync::{Refusal, Replica},
 };
@@ -347,4 +348,87 @@ fn an_identity_log_with_another_beginning_is_refused() {
     let other = begin(&mut random, &writer.keys);
     let pair = (other[0].0.encode().to_vec(), other[0].1.encode());
     reader.replica.take_commits(&[pair]).expect_err("another genesis");
+}
+
+#[test]
+fn a_range_begins_where_it_says_and_holds_something() {
+    let (mut writer, _) = two();
+    let whole = writer.write("journal", 3).encode();
+    let Ipld::List(parts) = decode(&whole).unwrap() else {
+        panic!("a range is a list")
+    };
+    // Start, author, first number, link, entries.
+    let changed = |seq: Option<i128>, start: bool, entries: bool| {
+        let mut parts = parts.clone();
+        if let Some(seq) = seq {
+            parts[2] = Ipld::Integer(seq);
+        }
+        if !start {
+            parts[0] = Ipld::Null;
+        }
+        if !entries {
+            parts[4] = Ipld::List(Vec::new());
+        }
+        Range::decode(&encode(&Ipld::List(parts))).map(drop)
+    };
+    assert_eq!(changed(None, true, true), Ok(()));
+    assert_eq!(changed(Some(3), false, true), Ok(()));
+    for (seq, start, entries) in [
+        (None, true, false),
+        (Some(3), false, false),
+        (Some(0), false, true),
+        (Some(1), false, true),
+        (Some(1), true, true),
+        (None, false, true),
+        (Some(3), true, true),
+    ] {
+        assert_eq!(
+            changed(seq, start, entries),
+            Err(LogError::BadRange),
+            "{seq:?} {start} {entries}"
+        );
+    }
+}
+
+#[test]
+fn another_commit_for_a_place_is_an_equivocation_only_by_its_orderer_in_its_term() {
+    let (mut writer, reader) = two();
+    let keys = DeviceSecret::make(&mut SeededRandom::new(99)).keys();
+    let operation = writer.add(&keys);
+    let taken = reader.replica.known().log.last().unwrap().0.core().clone();
+    let offer = |core: CommitCore, signing: &rhizome::crypto::SigningKey| {
+        let commit = Commit::make(signing, core);
+        let offered = [(commit.encode().to_vec(), operation.encode())];
+        reader.replica.take_commits(&offered).expect_err("taken").to_string()
+    };
+    let other = CommitCore {
+        operation: operation.id(),
+        ..taken
+    };
+    let later = CommitCore {
+        term: 1,
+        ..other.clone()
+    };
+    let by_reader = CommitCore {
+        orderer: reader.keys.signing.public(),
+        ..other.clone()
+    };
+    assert!(!offer(later, &writer.keys.signing).contains("equivocates"));
+    assert!(!offer(by_reader, &reader.keys.signing).contains("equivocates"));
+    assert!(reader.replica.read(|read| read.alarms()).unwrap().is_empty());
+    assert!(offer(other, &writer.keys.signing).contains("equivocates"));
+    assert_eq!(reader.replica.read(|read| read.alarms()).unwrap().len(), 1);
+}
+
+#[test]
+fn the_time_of_an_entry_is_its_sections() {
+    let (mut writer, _) = two();
+    let stream = writer.stream("journal");
+    let start = writer.begin_log(stream);
+    let entry = writer.make(start.id(), Position::start(&start.id()), stream, b"now");
+    let ring = writer.replica.known().key_ring(&writer.keys);
+    let key = ring.epoch(&ring.streams()[&stream].current).unwrap();
+    assert_eq!(time_of(&entry, key), Some(Time::from_millis(1)));
+    let other = ring.stream("other").unwrap().1.current;
+    assert_eq!(time_of(&entry, ring.epoch(&other).unwrap()), None);
 }

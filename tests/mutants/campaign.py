@@ -23,25 +23,31 @@ from run import ROOT, check_campaign, copy_of_the_tree
 from switched import change, list_mutants, switch
 
 HERE = Path(__file__).resolve().parent
-# From the quickest to the slowest: the first that notices ends it.
-TESTS = ["--lib", "--test", "vectors", "--test", "identity", "--test", "refusals", "--test", "hostile", "--test", "simulation"]
+# From the quickest to the slowest: the first that notices ends it. The package, and its test programs.
+TESTS = [
+    ("rhizome", ["--lib", "--test", "vectors", "--test", "identity", "--test", "refusals", "--test", "hostile", "--test", "simulation"]),
+    ("rhizome-cloud", ["--test", "peer", "--test", "scenarios", "--test", "hostile"]),
+]
 SCHEDULES = os.environ.get("RHIZOME_SIM_SCHEDULES", "50")
 
 
 def build(tree, environment):
-    """The test programs: (name, path), in the order of TESTS; None if they do not compile."""
-    command = ["cargo", "test", "--locked", "--package", "rhizome", "--no-run", "--message-format", "json", *TESTS]
-    result = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        (tree / "errors").write_text(result.stderr)
-        return None
-    found = {}
-    for line in result.stdout.splitlines():
-        message = json.loads(line)
-        if message.get("reason") == "compiler-artifact" and message.get("executable"):
-            found[message["target"]["name"]] = message["executable"]
-    names = ["rhizome", *TESTS[2::2]]
-    return [(name, found[name]) for name in names]
+    """The test programs: name, path and folder, in the order of TESTS; None if they do not compile."""
+    programs = []
+    for package, tests in TESTS:
+        command = ["cargo", "test", "--locked", "--package", package, "--no-run", "--message-format", "json", *tests]
+        result = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            (tree / "errors").write_text(result.stderr)
+            return None
+        found = {}
+        for line in result.stdout.splitlines():
+            message = json.loads(line)
+            if message.get("reason") == "compiler-artifact" and message.get("executable"):
+                found[message["target"]["name"]] = (message["executable"], Path(message["manifest_path"]).parent)
+        names = [package] * ("--lib" in tests) + [name for name in tests if not name.startswith("--")]
+        programs += [(f"{package} {name}", *found[name]) for name in names]
+    return programs
 
 
 class Campaign:
@@ -50,14 +56,14 @@ class Campaign:
         # For each program: how long it takes, and which tests reach a mutant (None: a thread that is no test's did, so all may matter).
         self.seconds, self.reached = {}, {}
 
-    def run(self, program, names, most, **more):
+    def run(self, program, folder, names, most, **more):
         """How a test program ends: passed, caught or timeout."""
         # Folders of its own for each run: two mutants at once must not meet, and what a killed one leaves goes with it.
         with tempfile.TemporaryDirectory(prefix="rhizome-mutant-") as scratch:
             environment = dict(os.environ, RHIZOME_SIM_SCHEDULES=SCHEDULES, TMPDIR=scratch, **more)
             command = [program, *(["--exact", *names] if names else [])]
             child = subprocess.Popen(
-                command, cwd=self.tree / "core", env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+                command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
             )
             # The first test that fails is enough; and a pipe that closes is the end.
             late = threading.Event()
@@ -72,12 +78,12 @@ class Campaign:
 
     def rehearse(self):
         """All tests, with no mutant on: they pass, and tell which mutants each reaches."""
-        for name, program in self.programs:
-            listed = subprocess.run([program, "--list"], cwd=self.tree / "core", check=True, capture_output=True, text=True).stdout
+        for name, program, folder in self.programs:
+            listed = subprocess.run([program, "--list"], cwd=folder, check=True, capture_output=True, text=True).stdout
             tests = {line.removesuffix(": test") for line in listed.splitlines() if line.endswith(": test")}
             notes = self.tree / f"reached-{name}"
             began = time.monotonic()
-            if self.run(program, [], 1800, RHIZOME_MUTANTS_REACHED=str(notes)) != "passed":
+            if self.run(program, folder, [], 1800, RHIZOME_MUTANTS_REACHED=str(notes)) != "passed":
                 sys.exit(f"the tests of {name} fail without any mutant")
             self.seconds[name] = time.monotonic() - began
             reached = defaultdict(set)
@@ -90,16 +96,17 @@ class Campaign:
     def judge(self, mutant):
         """How a mutant ends: caught (by which program), timeout or missed."""
         own = mutant.file.removeprefix("core/src/").removesuffix(".rs").replace("/", "::") + "::"
-        near = sorted(test for test in self.reached["rhizome"].get(mutant.number) or [] if test.startswith(own))
+        unit, program, folder = self.programs[0]
+        near = sorted(test for test in self.reached[unit].get(mutant.number) or [] if test.startswith(own))
         if near:
-            end = self.run(self.programs[0][1], near, 30 + 5 * self.seconds["rhizome"], RHIZOME_MUTANT=str(mutant.number))
+            end = self.run(program, folder, near, 30 + 5 * self.seconds[unit], RHIZOME_MUTANT=str(mutant.number))
             if end != "passed":
                 return end, "its own tests"
-        for name, program in self.programs:
+        for name, program, folder in self.programs:
             if mutant.number not in self.reached[name]:
                 continue
             tests = self.reached[name][mutant.number]
-            end = self.run(program, sorted(tests or []), 30 + 5 * self.seconds[name], RHIZOME_MUTANT=str(mutant.number))
+            end = self.run(program, folder, sorted(tests or []), 30 + 5 * self.seconds[name], RHIZOME_MUTANT=str(mutant.number))
             if end != "passed":
                 return end, name
         return "missed", "(reached by no test)" if all(mutant.number not in one for one in self.reached.values()) else ""
@@ -112,8 +119,8 @@ class Campaign:
         (self.tree / mutant.file).write_bytes(original)
         if programs is None:
             return "unviable", ""
-        for name, program in programs:
-            end = self.run(program, [], 30 + 5 * self.seconds[name])
+        for name, program, folder in programs:
+            end = self.run(program, folder, [], 30 + 5 * self.seconds[name])
             if end != "passed":
                 return end, name
         return "missed", ""

@@ -178,4 +178,21 @@ mod tests {
         }
         assert_eq!(*wiped.into_inner(), expected);
     }
+
+    #[test]
+    fn what_grows_moves_only_when_it_must() {
+        let mut grows = Wiped::default();
+        grows.write_all(&[1]).expect("memory");
+        assert!(grows.0.capacity() >= 256, "made by us, not by the list itself");
+        let (place, room) = (grows.0.as_ptr(), grows.0.capacity());
+        grows.write_all(&vec![2; room - 1]).expect("memory");
+        assert_eq!((grows.0.as_ptr(), grows.0.capacity()), (place, room));
+        // Far more than twice as much, at once.
+        grows.write_all(&vec![3; 10 * room]).expect("memory");
+        assert_eq!(grows.0.capacity(), 11 * room);
+        assert_eq!(
+            *grows.into_inner(),
+            [vec![1], vec![2; room - 1], vec![3; 10 * room]].concat()
+        );
+    }
 }

@@ -222,3 +222,59 @@ pub fn short_number(
     let first = u64::from_be_bytes(digest.0[..8].try_into().expect("8 of 32 bytes"));
     format!("{:06}", first % 1_000_000)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{DeviceSecret, SeededRandom};
+
+    #[test]
+    fn a_proof_is_for_one_secret_one_role_these_keys_and_this_nonce() {
+        let keys = |seed| Keys::of(&DeviceSecret::make(&mut SeededRandom::new(seed)).keys());
+        let (mine, other) = (keys(1), keys(2));
+        let (secret, nonce) = ([1; 16], [2; 32]);
+        let proof = LinkProof::make(&secret, LinkRole::NewDevice, &mine, &nonce);
+        assert!(proof.proves(&secret, LinkRole::NewDevice, &mine));
+        assert!(!proof.proves(&[3; 16], LinkRole::NewDevice, &mine));
+        assert!(!proof.proves(&secret, LinkRole::CloudPeer, &mine));
+        for foreign in [
+            Keys(other.0, mine.1, mine.2),
+            Keys(mine.0, other.1, mine.2),
+            Keys(mine.0, mine.1, other.2),
+        ] {
+            assert!(!proof.proves(&secret, LinkRole::NewDevice, &foreign));
+        }
+        let again = LinkProof {
+            commitment: hash("link commitment", &[&[4; 32]]),
+            ..proof
+        };
+        assert!(
+            !again.proves(&secret, LinkRole::NewDevice, &mine),
+            "a commitment of another"
+        );
+        assert!(proof.reveals(&nonce));
+        assert!(!proof.reveals(&[4; 32]));
+    }
+
+    #[test]
+    fn a_code_may_be_so_long_and_no_longer() {
+        let code = |letters: usize| {
+            let ticket = Ticket {
+                role: LinkRole::CloudPeer,
+                endpoint: PublicKey([1; 32]),
+                addresses: vec!["x".repeat(letters)],
+                secret: [5; 16].into(),
+                expires: 1_000,
+            };
+            ticket.to_string()
+        };
+        // Eight letters of a code are five bytes.
+        let about = MAX_CODE / 8 * 5 - 200;
+        let longest = (about..).take_while(|letters| code(*letters).len() <= MAX_CODE).last();
+        let longest = longest.expect("some fit");
+        assert_eq!(code(longest).len(), MAX_CODE);
+        assert!(Ticket::parse(&code(longest)).is_ok());
+        assert_eq!(Ticket::parse(&code(longest + 1)), Err(TicketError::Damaged));
+        assert_eq!(Ticket::parse(&code(longest + 2)), Err(TicketError::Damaged));
+    }
+}

@@ -529,3 +529,192 @@ pub fn streams(random: &mut dyn Random, by: &Proposer<'_>, labels: &[&str]) -> O
         }),
     )
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    //! What only a hostile member signs, so that nothing outside this file can.
+
+    use super::*;
+    use crate::{
+        crypto::{DeviceSecret, SeededRandom},
+        identity::{Commit, CommitCore, KeyRing, State, Verdict, VoidReason},
+    };
+
+    /// The first device of an identity.
+    struct Founder {
+        random: SeededRandom,
+        keys: DeviceKeys,
+        genesis: Operation,
+        identity_key: Secret,
+    }
+
+    impl Founder {
+        fn new(seed: u64) -> Self {
+            let mut random = SeededRandom::new(seed);
+            let keys = DeviceSecret::make(&mut random).keys();
+            let recovery = RecoverySecret::make(&mut random);
+            let genesis = genesis(&mut random, &keys, &recovery, "first", &["journal"]);
+            let ring = KeyRing::gather(&State::begin(&genesis).unwrap(), &keys.agreement, [&genesis]);
+            let Body::Genesis { key, .. } = genesis.body() else {
+                panic!("not a genesis")
+            };
+            let identity_key = ring.identity_key(&key.id).unwrap().clone();
+            Self {
+                random,
+                keys,
+                genesis,
+                identity_key,
+            }
+        }
+
+        fn propose(&mut self, body: Body, part: Option<SealedPart>) -> Operation {
+            let by = Proposer {
+                identity: self.genesis.identity(),
+                binding: self.genesis.binding(),
+                seen: None,
+                signing: &self.keys.signing,
+                identity_key: &self.identity_key,
+            };
+            propose(&mut self.random, &by, body, part)
+        }
+
+        /// A new device that consents, and the identity key wrapped for it.
+        fn newcomer(&mut self, seed: u64) -> (Keys, Signature, WrappedKey) {
+            let device = DeviceSecret::make(&mut SeededRandom::new(seed)).keys();
+            let keys = Keys::of(&device);
+            let yes = consent(&device.signing, &self.genesis.identity(), &keys, false);
+            let id = identity_key_id(&self.identity_key);
+            let info = wrap_info(&self.genesis.binding(), &id, &keys.1);
+            let wrap = keys.1.wrap(&mut self.random, &info, &*self.identity_key).unwrap();
+            (keys, yes, WrappedKey { id, wraps: vec![wrap] })
+        }
+
+        /// The commit that puts `operation` next.
+        fn commit(&self, state: &State, operation: &Operation) -> Commit {
+            let core = CommitCore {
+                identity: self.genesis.identity(),
+                index: state.count(),
+                previous: state.head(),
+                operation: operation.id(),
+                term: 0,
+                time: 0,
+                orderer: self.keys.signing.public(),
+            };
+            Commit::make(&self.keys.signing, core)
+        }
+
+        fn state(&self) -> State {
+            let before = State::begin(&self.genesis).unwrap();
+            State::open(&self.commit(&before, &self.genesis), &self.genesis).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_device_that_was_given_no_good_wrap_is_known_as_one() {
+        let mut founder = Founder::new(1);
+        let first = founder.keys.signing.public();
+        assert!(founder.state().devices()[&first].wrapped);
+        let mut added = |spoil: fn(&mut WrappedKey, Keys)| {
+            let (device, consent, mut key) = founder.newcomer(50);
+            spoil(&mut key, device);
+            let operation = founder.propose(Body::AddDevice { device, consent, key }, None);
+            let mut state = founder.state();
+            let commit = founder.commit(&state, &operation);
+            // It is a device all the same: what a member forgot must not keep it out.
+            assert_eq!(state.apply(&commit, &operation), Ok(Verdict::Ok));
+            state.devices()[&device.0].wrapped
+        };
+        assert!(added(|_, _| {}));
+        assert!(!added(|key, _| key.id.0[0] ^= 1));
+        assert!(!added(|key, _| key.wraps.push(key.wraps[0].clone())));
+        assert!(!added(|key, device| key.wraps[0].0.0 = device.0.0));
+        assert!(!added(|key, _| key.wraps.clear()));
+        // A genesis wraps for its device and for the words.
+        let Body::Genesis { device, recovery, key } = founder.genesis.body().clone() else {
+            panic!("not a genesis")
+        };
+        let mut wraps = key.wraps.clone();
+        wraps.reverse();
+        for wraps in [wraps, key.wraps[..1].to_vec()] {
+            let key = WrappedKey { id: key.id, wraps };
+            let body = Body::Genesis { device, recovery, key };
+            let genesis = sign(&founder.keys.signing, None, OpNonce([1; 16]), None, body, None);
+            assert!(!State::begin(&genesis).unwrap().devices()[&device.0].wrapped);
+        }
+    }
+
+    #[test]
+    fn an_identity_key_under_another_ones_id_is_told_and_not_kept() {
+        let mut founder = Founder::new(1);
+        let earlier = Secret::from([9; 32]);
+        let mut ring = |id: Hash| {
+            let part = SealedPart {
+                previous: vec![(id, earlier.clone())],
+                ..Default::default()
+            };
+            let operation = founder.propose(Body::Streams {}, Some(part));
+            KeyRing::gather(
+                &founder.state(),
+                &founder.keys.agreement,
+                [&founder.genesis, &operation],
+            )
+        };
+        let right = identity_key_id(&earlier);
+        let kept = ring(right);
+        assert_eq!((kept.identity_key(&right), kept.alarms()), (Some(&earlier), 0));
+        let wrong = ring(Hash([1; 32]));
+        assert!(wrong.identity_key(&Hash([1; 32])).is_none());
+        assert!(wrong.alarms() > 0);
+    }
+
+    #[test]
+    fn a_body_is_of_one_kind() {
+        let map = |kinds: &[&str]| {
+            let kinds = kinds
+                .iter()
+                .map(|kind| ((*kind).to_owned(), Ipld::Map(Default::default())));
+            read_body(Ipld::Map(kinds.collect()))
+        };
+        let malformed = Err(IdentityError::Malformed(crate::crypto::CborError::Malformed));
+        assert_eq!(map(&["Streams"]), Ok(Body::Streams {}));
+        assert_eq!(map(&["OfALaterVersion"]), Err(IdentityError::UpdateNeeded));
+        assert_eq!(map(&["OfALaterVersion", "Streams"]), malformed);
+        assert_eq!(map(&[]), malformed);
+        assert_eq!(read_body(Ipld::Null), malformed);
+    }
+
+    #[test]
+    fn what_is_pending_in_another_identity_changes_nothing_here() {
+        let mut founder = Founder::new(1);
+        let (device, consent, key) = founder.newcomer(50);
+        let body = Body::AddDevice { device, consent, key };
+        let here = founder.propose(body.clone(), None);
+        let nonce = OpNonce([7; 16]);
+        let other = Some(Founder::new(2).genesis.identity());
+        let elsewhere = sign(&founder.keys.signing, other, nonce, None, body, None);
+        let state = founder.state();
+        assert!(!state.with_pending(vec![elsewhere]).0.devices().contains_key(&device.0));
+        assert!(state.with_pending(vec![here]).0.devices().contains_key(&device.0));
+    }
+
+    #[test]
+    fn an_orderer_may_commit_what_has_no_effect_so_often_and_no_more() {
+        let mut founder = Founder::new(1);
+        let mut state = founder.state();
+        let mut put = |state: &mut State, term: u64| {
+            let orderers = vec![founder.keys.signing.public()];
+            let operation = founder.propose(Body::ChangeOrderers { term, orderers }, None);
+            let commit = founder.commit(state, &operation);
+            state.apply(&commit, &operation)
+        };
+        for _ in 0..1_024 {
+            assert_eq!(put(&mut state, 9), Ok(Verdict::Void(VoidReason::WrongTerm)));
+        }
+        let full = state.count();
+        assert!(matches!(put(&mut state, 9), Err(IdentityError::BadCommit { .. })));
+        assert_eq!(state.count(), full);
+        // What has an effect is taken all the same.
+        assert_eq!(put(&mut state, 1), Ok(Verdict::Ok));
+    }
+}
