@@ -35,7 +35,12 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_of_schema_1_opens_and_goes_on() {
-    let committed = fixture("pod-1");
+    opens_and_goes_on(fixture("pod-1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_of_schema_2_opens_and_goes_on() {
+    let committed = fixture("pod-2");
     if std::env::var_os("RHIZOME_UPDATE_FIXTURES").is_some() {
         let _ = std::fs::remove_dir_all(&committed);
         let (pod, _) = Pod::create(committed.join("pod"), options(&committed), "fixture")
@@ -48,6 +53,10 @@ async fn a_pod_of_schema_1_opens_and_goes_on() {
         // What can be rebuilt is not part of the promise.
         std::fs::remove_file(committed.join("pod/views.db")).unwrap();
     }
+    opens_and_goes_on(committed).await;
+}
+
+async fn opens_and_goes_on(committed: PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     copy(&committed, dir.path());
     let pod = Pod::open(dir.path().join("pod"), options(dir.path())).await.unwrap();

@@ -14,7 +14,7 @@ use crate::{crypto::Random, identity::IdentityId, log::StoreId};
 const FILE: &str = "log.db";
 const APPLICATION_ID: i64 = 0x7268_7a31;
 /// One file for each schema; the number of the last is `user_version`.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 /// More readers than this wait for each other: a phone has few cores, and each keeps a page cache.
 const READERS: usize = 4;
 
@@ -310,10 +310,11 @@ fn check_schema(conn: &Connection) -> Result<(), StoreError> {
         }
         found += 1;
     }
-    let made: usize = MIGRATIONS
-        .iter()
-        .map(|migration| migration.matches("\nCREATE ").count())
-        .sum();
+    let all = |what: &str| -> usize {
+        let counts = MIGRATIONS.iter().map(|migration| migration.matches(what).count());
+        counts.sum()
+    };
+    let made = all("\nCREATE ") - all("\nDROP ");
     if found != made {
         return Err(StoreError::Damaged {
             file: FILE,

@@ -26,7 +26,7 @@ class Store:
             if self.db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
                 raise BadPod("log.db has another application id")
             version = self.db.execute("PRAGMA user_version").fetchone()[0]
-            if version != 1:
+            if version != 2:
                 raise BadPod("log.db has the schema %d" % version)
             if self.db.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
                 raise BadPod("log.db is damaged, says SQLite")
