@@ -140,7 +140,22 @@ impl Views {
 
     /// Closes the file. Later calls answer `Closed`.
     pub fn close(&self) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Held::Closed;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = match &*held {
+            Held::Open(conn) => {
+                wiping(|| conn.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()))).map_err(|error| of(&error))
+            }
+            Held::Lost | Held::Closed => Ok(()),
+        };
+        *held = Held::Closed;
+        // Closing moves the write-ahead log too, and would say nothing. A move that met a damaged page and stopped leaves pages of different
+        // times, each of them whole: documents from before beside cursors from after.
+        if let (Err(StoreError::Damaged { .. }), Some(path)) = (moved, &self.path) {
+            tracing::warn!("views.db is damaged: it is dropped, and folded again from the log when it is opened");
+            if let Err(error) = remove(path) {
+                tracing::warn!(%error, "views.db cannot be removed");
+            }
+        }
     }
 }
 
