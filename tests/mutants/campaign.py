@@ -106,8 +106,12 @@ class Campaign:
             if mutant.number not in self.reached[name]:
                 continue
             tests = self.reached[name][mutant.number]
-            end = self.run(program, folder, sorted(tests or []), 30 + 5 * self.seconds[name], RHIZOME_MUTANT=str(mutant.number))
-            if end != "passed":
+            # Over real connections a machine that is too busy may fail a test: those must notice twice.
+            for _ in range(2 if name.startswith("rhizome-cloud") else 1):
+                end = self.run(program, folder, sorted(tests or []), 30 + 5 * self.seconds[name], RHIZOME_MUTANT=str(mutant.number))
+                if end == "passed":
+                    break
+            else:
                 return end, name
         return "missed", "(reached by no test)" if all(mutant.number not in one for one in self.reached.values()) else ""
 
@@ -161,7 +165,7 @@ def main():
             counts[end] += 1
             if end == "missed":
                 survivors[mutant.name] = what
-            if sum(counts.values()) % 50 == 0 or end == "missed":
+            if sum(counts.values()) % 50 == 0 or end != "caught" or what.startswith("rhizome-cloud"):
                 print(f"{sum(counts.values()):5} of {len(mutants)}  {end} {mutant.name} {what}", flush=True)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
