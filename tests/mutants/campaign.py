@@ -115,7 +115,6 @@ class Campaign:
                 return end, name
         return "missed", "(reached by no test)" if all(mutant.number not in one for one in self.reached.values()) else ""
 
-
     def judge_alone(self, mutant, original, environment):
         """The same for one that must be built by itself."""
         change(self.tree, mutant, original)

@@ -185,7 +185,7 @@ async fn read(
     let mut length = [0; 4];
     recv.read_exact(&mut length).await.map_err(lost)?;
     let size = u32::from_be_bytes(length) as usize;
-    if size == 0 || size > limit.load(Ordering::Relaxed) {
+    if !(1..=limit.load(Ordering::Relaxed)).contains(&size) {
         return Err(NetError::Protocol(format!("a frame of {size} bytes")));
     }
     let permits = u32::try_from(size).expect("below the largest frame");
