@@ -17,6 +17,11 @@ impl World {
     pub fn settle(&mut self) -> Result<(), Failure> {
         self.end_troubles()?;
         let names: Vec<u64> = self.nodes.keys().copied().collect();
+        // Copies of one device have its key, and meet only through another that is none.
+        let keys: BTreeSet<_> = names.iter().map(|name| self.key(*name)).collect();
+        if keys.len() == 1 && names.len() > 1 {
+            return names.iter().try_for_each(|name| self.look_at_disk(*name));
+        }
         for round in 0.. {
             let moved = self.everybody_meets(&names, round)?;
             let digests = names.iter().map(|name| self.digest(*name));
