@@ -4,13 +4,15 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::replicas::{Member, converse};
 use rhizome::{
     DeviceSecret, Document, Event, Pod, Value,
     crypto::{Keeper, SecretId, SeededRandom},
     document::Documents,
     identity::{Commit, CommitCore, Keys},
-    log::{DocumentChange, DocumentId, Position, SessionId, Time, Writer, make_entry},
+    log::{DocumentChange, DocumentId, Item, Position, Receipt, SessionId, StoreId, Time, Writer, make_entry},
     path,
     store::{Folder, LogStore, Views},
     sync::{Limits, Message, Replica, Session},
@@ -141,6 +143,57 @@ fn a_peer_that_was_wiped_is_noticed_reported_and_refilled() {
     assert_eq!(held(&writer), 1, "by its new word");
     assert_eq!(wiped.replica.state().unwrap().2, writer.replica.state().unwrap().2);
     assert_eq!(converse(&writer, &wiped)[0].losses, 0);
+}
+
+#[test]
+fn another_store_of_a_peer_is_told_and_so_is_what_it_no_longer_shows() {
+    let mut writer = Member::first(1);
+    let range = writer.write("journal", 2);
+    let identity = writer.replica.identity();
+    let head = writer
+        .replica
+        .read(|read| read.branches(&range.author))
+        .unwrap()
+        .remove(0)
+        .head;
+    let shown = BTreeMap::from([(range.author, vec![Item(range.author, 0, head.seq, head.hash)])]);
+    let nothing = BTreeMap::new();
+    let (one, other) = (StoreId([1; 16]), StoreId([2; 16]));
+    let told = || writer.replica.read(|read| read.alarms()).unwrap().len();
+    for (seed, expected) in [(20, 1), (30, 2)] {
+        let peer = DeviceSecret::make(&mut SeededRandom::new(seed)).keys();
+        let key = peer.signing.public();
+        let find = |store, shown: &BTreeMap<_, _>, receipts: &[Receipt]| {
+            writer
+                .replica
+                .find_losses(&key, store, shown, receipts.to_vec())
+                .unwrap()
+        };
+        let noted = || writer.replica.read(|read| read.peer_store(&key)).unwrap();
+        let kept = || writer.replica.read(|read| read.receipts_of(&identity, &key)).unwrap();
+        assert!(find(one, &nothing, &[]).is_empty());
+        assert!(find(one, &nothing, &[]).is_empty());
+        assert_eq!((noted(), told()), (Some(one), expected - 1));
+        let receipt = Receipt::make(&peer.signing, one, range.author, head, 1);
+        let put = receipt.clone();
+        writer
+            .replica
+            .store()
+            .write(move |write| write.put_receipt(&put))
+            .wait()
+            .unwrap();
+        assert!(find(one, &shown, &kept()).is_empty());
+        assert_eq!((kept().len(), told()), (1, expected - 1));
+        if seed == 20 {
+            // The store that signed, and not what it signed for.
+            assert_eq!(find(one, &nothing, &kept()), [receipt]);
+            assert_eq!((noted(), kept().len(), told()), (Some(one), 0, expected));
+        } else {
+            // Another store, though it had signed for nothing.
+            assert!(find(other, &shown, &[]).is_empty());
+            assert_eq!((noted(), told()), (Some(other), expected));
+        }
+    }
 }
 
 #[test]

@@ -4,12 +4,14 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::replicas::{Member, begin};
 use ipld_core::ipld::Ipld;
 use rhizome::{
     crypto::{DeviceSecret, Hash, SeededRandom, Signature, decode, encode},
     identity::{Commit, CommitCore, EpochId, Operation},
-    log::{LogError, Position, Range, Section, Start, Time, open_entry, time_of},
+    log::{Item, LogError, Position, Range, Section, Start, Time, open_entry, time_of},
     store::AppendError,
     sync::{Refusal, Replica},
 };
@@ -200,6 +202,20 @@ fn strangers_write_nothing() {
         entries: vec![entry],
     };
     assert_eq!(refused(&reader, forged), Refusal::Append(AppendError::UnknownAuthor));
+    // A device of ours, for another owner or in the name of another identity.
+    let elsewhere = stranger.replica.identity();
+    for (owner, author) in [(identity, elsewhere), (elsewhere, identity)] {
+        let start = Start::make(&mut writer.random, &writer.keys.signing, stream, owner, author);
+        let after = Position::start(&start.id());
+        let entry = writer.make(start.id(), after, stream, b"elsewhere").into_entry();
+        let range = Range {
+            start: Some(start.encode().to_vec()),
+            author: start.id(),
+            after,
+            entries: vec![entry],
+        };
+        assert_eq!(refused(&reader, range), Refusal::OtherIdentity);
+    }
     // The same start with a signature of somebody else's.
     let mine = writer.write("journal", 1);
     let mut range = mine.clone();
@@ -339,6 +355,50 @@ fn two_entries_in_one_place_are_both_kept_and_told() {
         refused(&reader, range(first, &[&ninth])),
         Refusal::Append(AppendError::TooManyBranches)
     );
+}
+
+#[test]
+fn a_peer_that_shows_more_of_a_log_than_its_writer_has_ends_it_here() {
+    let (mut writer, _) = two();
+    let mine = writer.write("journal", 2);
+    let stream = writer.stream("journal");
+    let own = || writer.replica.read(|read| read.own_log(&stream)).unwrap();
+    let head = own().unwrap().head;
+    let shows = |seq: u64, hash| BTreeMap::from([(mine.author, vec![Item(mine.author, 0, seq, hash)])]);
+    writer.replica.retire_copied(&shows(head.seq, head.hash)).unwrap();
+    assert!(own().is_some());
+    writer
+        .replica
+        .retire_copied(&shows(head.seq + 1, Hash([9; 32])))
+        .unwrap();
+    assert!(own().is_none());
+    // A peer's mere word alarms nobody.
+    assert!(writer.replica.read(|read| read.alarms()).unwrap().is_empty());
+}
+
+#[test]
+fn what_a_copy_wrote_further_on_ends_a_log_here_and_is_told() {
+    let (mut writer, _) = two();
+    let mine = writer.write("journal", 2);
+    let stream = writer.stream("journal");
+    let own = |writer: &Member| writer.replica.read(|read| read.own_log(&stream)).unwrap();
+    let before = own(&writer).unwrap();
+    assert_eq!(before.author, mine.author);
+    // What is here already comes back from every peer.
+    assert_eq!(writer.replica.take_range(mine.clone()).unwrap().new, 0);
+    assert_eq!(own(&writer).map(|own| own.author), Some(mine.author));
+    assert!(writer.replica.read(|read| read.alarms()).unwrap().is_empty());
+    let further = writer.make(mine.author, before.head, stream, b"by the copy");
+    let range = Range {
+        start: None,
+        author: mine.author,
+        after: before.head,
+        entries: vec![further.into_entry()],
+    };
+    assert_eq!(writer.replica.take_range(range).unwrap().new, 1);
+    assert!(own(&writer).is_none());
+    let alarms = writer.replica.read(|read| read.alarms()).unwrap();
+    assert_eq!((alarms.len(), alarms[0].kind.name()), (1, "fork"));
 }
 
 #[test]
