@@ -54,7 +54,7 @@ class Campaign:
     def __init__(self, tree, programs):
         self.tree, self.programs = tree, programs
         # For each program: how long it takes, and which tests reach a mutant (None: a thread that is no test's did, so all may matter).
-        self.seconds, self.reached = {}, {}
+        self.seconds, self.reached, self.noticed = {}, {}, None
 
     def run(self, program, folder, names, most, **more):
         """How a test program ends: passed, caught or timeout."""
@@ -69,10 +69,11 @@ class Campaign:
             late = threading.Event()
             timer = threading.Timer(most, lambda: (late.set(), os.killpg(child.pid, 9)))
             timer.start()
-            failed = any(line.endswith(b"... FAILED\n") for line in child.stdout)
+            failed = next((line for line in child.stdout if line.endswith(b"... FAILED\n")), None)
             timer.cancel()
             if failed:
                 os.killpg(child.pid, 9)
+                self.noticed = failed.decode().strip()
             code = child.wait()
             return "timeout" if late.is_set() else "caught" if failed or code != 0 else "passed"
 
@@ -84,7 +85,7 @@ class Campaign:
             notes = self.tree / f"reached-{name}"
             began = time.monotonic()
             if self.run(program, folder, [], 1800, RHIZOME_MUTANTS_REACHED=str(notes)) != "passed":
-                sys.exit(f"the tests of {name} fail without any mutant")
+                sys.exit(f"{name} fails without any mutant: {self.noticed}")
             self.seconds[name] = time.monotonic() - began
             reached = defaultdict(set)
             for line in notes.read_text().splitlines() if notes.exists() else []:

@@ -24,26 +24,32 @@ RUST = Parser(Language(tree_sitter_rust.language()))
 # What the copy gains: which mutant is on, and (for the first run) which thread reached which mutant. libtest names a test's thread after
 # the test.
 SWITCH = """//! Which mutant is on.
+use std::cell::RefCell;
 use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::sync::{LazyLock, Mutex};
 
 static ON: LazyLock<Option<u32>> = LazyLock::new(|| std::env::var("RHIZOME_MUTANT").ok()?.parse().ok());
-type Reached = (std::fs::File, HashSet<(String, u32)>);
-static REACHED: LazyLock<Option<Mutex<Reached>>> = LazyLock::new(|| {
+static REACHED: LazyLock<Option<Mutex<File>>> = LazyLock::new(|| {
     let path = std::env::var("RHIZOME_MUTANTS_REACHED").ok()?;
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("a file for what is reached");
-    Some(Mutex::new((file, HashSet::new())))
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    Some(Mutex::new(file.expect("a file for what is reached")))
 });
+
+thread_local! {
+    // A flood must not be slowed down by being watched.
+    static SEEN: RefCell<HashSet<u32>> = RefCell::default();
+}
 
 /// Whether this mutant is the one that is on.
 pub fn on(number: u32) -> bool {
-    if let Some(reached) = &*REACHED {
+    if let Some(reached) = &*REACHED
+        && SEEN.try_with(|seen| seen.borrow_mut().insert(number)).unwrap_or(true)
+    {
         let thread = std::thread::current().name().unwrap_or_default().to_string();
         let mut reached = reached.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if reached.1.insert((thread.clone(), number)) {
-            reached.0.write_all(format!("{number} {thread}\\n").as_bytes()).expect("written");
-        }
+        reached.write_all(format!("{number} {thread}\\n").as_bytes()).expect("written");
     }
     *ON == Some(number)
 }
@@ -86,11 +92,9 @@ def offsets(text):
 
 def list_mutants(tree, config, files):
     command = ["cargo", "mutants", "--list", "--json", "--package", "rhizome", "--config", str(config)]
-    for name in files:
-        command += ["--file", name]
     listed = json.loads(subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True).stdout)
     mutants = []
-    for number, one in enumerate(listed):
+    for number, one in enumerate(one for one in listed if one["file"] in files):
         text = (tree / one["file"]).read_text()
         at, span = offsets(text), one["span"]
         name = one["name"].split(": ", 1)[1]
