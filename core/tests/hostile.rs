@@ -15,7 +15,7 @@ use rhizome::{
     log::{DocumentChange, DocumentId, Item, Position, Receipt, SessionId, StoreId, Time, Writer, make_entry},
     path,
     store::{Folder, LogStore, Views},
-    sync::{Limits, Message, Replica, Session},
+    sync::{Limits, Message, Refusal, Replica, Session},
 };
 
 /// Runs a conversation to its end and gives back what the listener said.
@@ -143,6 +143,24 @@ fn a_peer_that_was_wiped_is_noticed_reported_and_refilled() {
     assert_eq!(held(&writer), 1, "by its new word");
     assert_eq!(wiped.replica.state().unwrap().2, writer.replica.state().unwrap().2);
     assert_eq!(converse(&writer, &wiped)[0].losses, 0);
+}
+
+#[test]
+fn a_receipt_counts_from_the_peer_that_signed_it_and_for_its_store() {
+    let mut writer = Member::first(1);
+    let ours = writer.write("journal", 2);
+    let key = |seed| DeviceSecret::make(&mut SeededRandom::new(seed)).keys().signing;
+    let (peer, other) = (key(20), key(30));
+    let (store, elsewhere) = (StoreId([1; 16]), StoreId([2; 16]));
+    let at = Position::start(&ours.author);
+    let take = |receipt| writer.replica.take_receipts(&peer.public(), store, &[receipt]);
+    for foreign in [
+        Receipt::make(&other, store, ours.author, at, 1),
+        Receipt::make(&peer, elsewhere, ours.author, at, 1),
+    ] {
+        assert_eq!(take(foreign), Err(Refusal::OtherIdentity));
+    }
+    take(Receipt::make(&peer, store, ours.author, at, 1)).unwrap();
 }
 
 #[test]

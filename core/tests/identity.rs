@@ -4,19 +4,22 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::replicas::Member;
 use rhizome::{
     Document, Event, Value,
     crypto::{DeviceSecret, Keeper, Kept, PublicKey, Random, SecretId, SeededRandom, Wrap, Zeroizing, decode},
     document::Documents,
     identity::{
-        Body, Commit, CommitCore, Keys, LinkRole, MAX_OPERATION, Operation, Proposer, RecoverySecret, Ticket,
-        TicketError, Verdict, VoidReason, add_device, add_peer, change_orderers, consent, did, did_document, parse_did,
-        streams,
+        Body, Commit, CommitCore, IdentityError, Keys, LinkRole, MAX_OPERATION, Operation, Proposer, RecoverySecret,
+        Ticket, TicketError, Verdict, VoidReason, add_device, add_peer, change_orderers, consent, did, did_document,
+        parse_did, streams,
     },
     log::{DocumentChange, DocumentId, Position, Range, SessionId, Time, Writer, make_entry},
     path,
-    store::Views,
+    store::{LogStore, Views},
+    sync::{Limits, Replica, ReplicaError},
 };
 
 fn with_proposer<R>(member: &mut Member, work: impl FnOnce(&mut dyn Random, &Proposer<'_>) -> R) -> R {
@@ -450,4 +453,27 @@ fn what_is_known_already_is_kept_once() {
     let known = first.replica.known();
     assert_eq!((known.log.len(), known.pending.len()), (2, 1));
     assert_eq!(first.replica.now(), 1_000);
+}
+
+#[test]
+fn what_waits_and_what_is_ordered_fill_the_log_together() {
+    let mut first = Member::first(1);
+    let known = first.replica.known();
+    let store = LogStore::in_memory(&mut SeededRandom::new(5)).unwrap();
+    let limits = Limits {
+        operations: 4,
+        ..Limits::default()
+    };
+    let (log, signing) = (known.log.clone(), first.keys.signing.clone());
+    let full = Replica::adopt(store, log, Vec::new(), signing, Arc::new(|| 1_000), limits).unwrap();
+    let mut propose = || with_proposer(&mut first, |random, by| streams(random, by, &["more"]));
+    full.take_operation(propose()).unwrap();
+    full.keep_operation(propose()).unwrap();
+    full.keep_operation(propose()).unwrap();
+    assert_eq!((full.known().log.len(), full.known().pending.len()), (2, 2));
+    let error = full.keep_operation(propose()).expect_err("one too many");
+    assert!(
+        matches!(error, ReplicaError::Identity(IdentityError::LogFull)),
+        "{error}"
+    );
 }
