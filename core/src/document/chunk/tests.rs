@@ -200,12 +200,13 @@ fn check_head(head: Head) -> Result<(), ChunkError> {
 
 #[test]
 fn a_head_may_be_as_large_as_its_limits_and_no_larger() {
-    let of = |change: fn(&mut Head, u64), value: u64| {
+    type Change = fn(&mut Head, u64);
+    let of = |change: Change, value: u64| {
         let mut head = Head::default();
         change(&mut head, value);
         check_head(head)
     };
-    let edges: [(fn(&mut Head, u64), u64); 6] = [
+    let edges: [(Change, u64); 6] = [
         (|head, count| head.dependencies = count, MAX_DEPENDENCIES),
         (|head, length| head.actor = length as usize, MAX_ACTOR_BYTES),
         (
