@@ -23,9 +23,10 @@ from run import ROOT, check_campaign, copy_of_the_tree
 from switched import change, list_mutants, switch
 
 HERE = Path(__file__).resolve().parent
+CORE = ["vectors", "identity", "refusals", "hostile", "simulation", "secrets"]
 # From the quickest to the slowest: the first that notices ends it. The package, and its test programs.
 TESTS = [
-    ("rhizome", ["--lib", "--test", "vectors", "--test", "identity", "--test", "refusals", "--test", "hostile", "--test", "simulation"]),
+    ("rhizome", ["--lib", *(word for name in CORE for word in ("--test", name))]),
     ("rhizome-cloud", ["--test", "peer", "--test", "scenarios", "--test", "hostile"]),
 ]
 SCHEDULES = os.environ.get("RHIZOME_SIM_SCHEDULES", "50")
