@@ -13,6 +13,7 @@ constant cannot be chosen so: the campaign builds them one by one.
 import json
 import re
 import subprocess
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,13 +94,17 @@ def offsets(text):
 def list_mutants(tree, config, files):
     command = ["cargo", "mutants", "--list", "--json", "--package", "rhizome", "--config", str(config)]
     listed = json.loads(subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True).stdout)
-    mutants = []
+    mutants, seen = [], Counter()
     for number, one in enumerate(one for one in listed if one["file"] in files):
         text = (tree / one["file"]).read_text()
         at, span = offsets(text), one["span"]
         name = one["name"].split(": ", 1)[1]
         if one["genre"] != "FnValue":
             name += ": " + text.split("\n")[span["start"]["line"] - 1].strip()
+        # Two of one name stand on a line: what explains one must not explain the other.
+        seen[one["file"], name, span["start"]["line"]] += 1
+        if seen[one["file"], name, span["start"]["line"]] > 1:
+            name += f" ({seen[one['file'], name, span['start']['line']]})"
         mutants.append(
             Mutant(number, one["file"], f"{one['file']}: {name}", one["genre"], at(span["start"]), at(span["end"]), one["replacement"])
         )

@@ -65,3 +65,21 @@ impl std::fmt::Debug for RecoverySecret {
         f.write_str("RecoverySecret(..)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::SeededRandom;
+
+    #[test]
+    fn words_are_spelled_without_moving() {
+        for seed in 0..20 {
+            let words = RecoverySecret::make(&mut SeededRandom::new(seed)).words();
+            assert_eq!(
+                words.capacity(),
+                215,
+                "as long as 24 words can be, and never another place"
+            );
+        }
+    }
+}
