@@ -7,9 +7,11 @@ pub mod chunk;
 #[allow(clippy::module_inception)] // The house names a file after its one idea.
 mod document;
 mod fold;
+mod op;
 mod value;
 
 pub use chunk::{ChunkError, Limits};
 pub use document::{Applied, Document, DocumentError, Edit, Key, MAX_DEPTH, MAX_PENDING_BYTES, inspect};
 pub use fold::{Documents, Fold, Folded, ListRow, Page};
+pub use op::EditOp;
 pub use value::Value;

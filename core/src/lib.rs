@@ -17,13 +17,14 @@ pub mod store;
 pub mod sync;
 
 pub use crypto::{DeviceSecret, Keeper, Kept, SecretId, Zeroizing};
-pub use document::{Document, DocumentError, Edit, Key, ListRow, Page, Value};
+pub use document::{Document, DocumentError, Edit, EditOp, Key, ListRow, Page, Value};
 pub use error::Error;
 pub use identity::Ticket;
 pub use log::{DocumentId, Event};
 pub use net::{Confirm, LinkOutcome, NetOptions, Relay};
 pub use pod::{
-    DocumentEdit, EntryRef, Holder, Invite, Live, PeerReport, PeerStatus, Pod, PodOptions, Status, SyncReport,
-    SyncState, WaitReason, Written, path,
+    Conditions, DocumentEdit, DocumentWatch, EntryRef, Holder, Invite, Linking, ListDiff, ListWatch, Live, Network,
+    OpenDocument, PeerReport, PeerStatus, PlacedRow, Pod, PodOptions, Status, StatusWatch, SyncReport, SyncState,
+    WaitReason, Written, path,
 };
 pub use store::{FileKeeper, ListCursor};

@@ -22,11 +22,13 @@
 //! # Ok(()) }
 //! ```
 
+mod editing;
 mod linking;
 mod opening;
 mod running;
 mod status;
 mod syncing;
+mod watching;
 mod writing;
 
 use std::{
@@ -35,10 +37,12 @@ use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, Weak},
 };
 
-pub use linking::Invite;
+pub use editing::OpenDocument;
+pub use linking::{Invite, Linking};
 pub use opening::PodOptions;
-pub use status::{EntryRef, Holder, PeerStatus, Status, SyncState, WaitReason};
+pub use status::{Conditions, EntryRef, Holder, Network, PeerStatus, Status, SyncState, WaitReason};
 pub use syncing::{Live, PeerReport, SyncReport};
+pub use watching::{DocumentWatch, ListDiff, ListWatch, PlacedRow, StatusWatch};
 pub use writing::{DocumentEdit, Written};
 
 use crate::{
@@ -49,6 +53,7 @@ use crate::{
     store::ListCursor,
 };
 use running::Running;
+use watching::Changes;
 
 /// One person's data on one device. Cheap to clone: every clone is the same pod.
 #[derive(Clone)]
@@ -60,6 +65,14 @@ struct Inner {
     phase: RwLock<Phase>,
     /// Held while the pod is suspended, resumed or shut down.
     turning: tokio::sync::Mutex<()>,
+    shared: Arc<Shared>,
+}
+
+/// What a pod keeps through every suspend and resume.
+#[derive(Default)]
+struct Shared {
+    changes: Changes,
+    conditions: Mutex<Conditions>,
 }
 
 enum Phase {
@@ -193,8 +206,9 @@ impl Pod {
             Err(Error::Suspended) => {}
             Err(error) => return Err(error),
         }
-        let running = Running::open(&self.0.path, &self.0.options).await?;
+        let running = Running::open(&self.0.path, &self.0.options, &self.0.shared).await?;
         self.set_phase(Phase::Running(running));
+        self.0.shared.changes.everything();
         Ok(())
     }
 
@@ -204,6 +218,7 @@ impl Pod {
         if let Phase::Running(running) = self.set_phase(Phase::Closed) {
             running.stop().await;
         }
+        self.0.shared.changes.everything();
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         // Somebody may have opened the folder again since the first shutdown: that is another pod.
         if open

@@ -828,6 +828,19 @@ fn stored(value: &Value) -> Stored<'_> {
     })
 }
 
+/// How many code points the first `units` UTF-16 code units of a text are;
+/// nothing if they end inside a character or past the end.
+fn code_points(text: &str, units: usize) -> Option<usize> {
+    let mut left = units;
+    let mut points = 0;
+    let mut characters = text.chars();
+    while left > 0 {
+        left = left.checked_sub(characters.next()?.len_utf16())?;
+        points += 1;
+    }
+    Some(points)
+}
+
 /// The edits that make up one change; see [`Document::edit`].
 ///
 /// Every operation checks before it writes, so that one that fails has done
@@ -912,6 +925,20 @@ impl Edit<'_> {
             return Ok(());
         }
         self.write(|tx| tx.splice_text(&id, at, delete, insert))
+    }
+
+    /// As [`Edit::splice_text`], with places counted in UTF-16 code units, as
+    /// Swift's `NSString` and Kotlin count. Half a character is out of range.
+    pub fn splice_utf16(&mut self, path: &[Key], at: usize, delete: usize, insert: &str) -> Result<(), DocumentError> {
+        let id = self.object_of(path, ObjType::Text)?;
+        let text = self.transaction.text(&id).map_err(|_| DocumentError::Failed)?;
+        let past = DocumentError::OutOfRange { step: path.len() };
+        let end = at.checked_add(delete).ok_or(past)?;
+        let (start, end) = (
+            code_points(&text, at).ok_or(past)?,
+            code_points(&text, end).ok_or(past)?,
+        );
+        self.splice_text(path, start, end - start, insert)
     }
 
     /// Makes the text at the end of a path read `text`, by the least edits,

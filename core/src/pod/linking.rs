@@ -1,14 +1,18 @@
 //! Adding devices and cloud peers to the identity of this pod.
 
 use std::{
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{AbortHandle, JoinHandle},
+};
 
 use super::{
-    Pod,
+    Pod, PodOptions,
     running::{Running, lock},
 };
 use crate::{
@@ -169,5 +173,175 @@ impl Running {
             }
         }
         let _ = tokio::time::timeout(Duration::from_secs(2), frames.finish()).await;
+    }
+}
+
+/// A link that is under way, for those who would rather ask than be called back: first the number that both screens show, then the
+/// person's answer, then how it ended. Dropped, it ends.
+pub struct Linking<T> {
+    code: Option<Ticket>,
+    number: watch::Receiver<Option<String>>,
+    answer: mpsc::Sender<bool>,
+    ending: tokio::sync::Mutex<Ending<T>>,
+    abort: AbortHandle,
+}
+
+enum Ending<T> {
+    Awaited(JoinHandle<Result<T, Error>>),
+    /// Somebody was told.
+    Told,
+}
+
+impl<T: Send + 'static> Linking<T> {
+    fn begin<F>(code: Option<Ticket>, link: impl FnOnce(Confirm) -> F) -> Self
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let (show, number) = watch::channel(None);
+        let (answer, answers) = mpsc::channel(1);
+        let answers = Arc::new(tokio::sync::Mutex::new(answers));
+        // Owned by the task alone, so that whoever waits for a number learns when none will come.
+        let confirm: Confirm = Arc::new(move |number| {
+            show.send_replace(Some(number));
+            let answers = answers.clone();
+            Box::pin(async move { answers.lock().await.recv().await.unwrap_or(false) })
+        });
+        let task = tokio::spawn(link(confirm));
+        Self {
+            code,
+            number,
+            answer,
+            abort: task.abort_handle(),
+            ending: tokio::sync::Mutex::new(Ending::Awaited(task)),
+        }
+    }
+
+    /// The code that this device shows, if it is the one that shows it. Instant.
+    pub fn code(&self) -> Option<&Ticket> {
+        self.code.as_ref()
+    }
+
+    /// Six digits, once both sides know them; the person compares them with those on the other screen. `None` if it ended before.
+    pub async fn number(&self) -> Option<String> {
+        let mut number = self.number.clone();
+        let shown = number.wait_for(Option::is_some).await;
+        shown.ok().and_then(|shown| shown.clone())
+    }
+
+    /// What the person says: whether the other screen shows the same number. Instant; the first answer counts.
+    pub fn answer(&self, same: bool) {
+        // An error only says that there was an answer before, or nobody asks any more.
+        let _ = self.answer.try_send(same);
+    }
+
+    /// How it ended. To be asked once: [`Error::Closed`] afterwards. Dropped while it waits, it can be asked again.
+    pub async fn finished(&self) -> Result<T, Error> {
+        let mut ending = self.ending.lock().await;
+        match &mut *ending {
+            Ending::Told => Err(Error::Closed),
+            Ending::Awaited(task) => {
+                let result = task.await.unwrap_or(Err(LinkError::Stopped.into()));
+                *ending = Ending::Told;
+                result
+            }
+        }
+    }
+
+    /// Ends it: the other side sees the connection close, and whoever waits for [`Linking::finished`] gets [`LinkError::Stopped`]. Instant.
+    pub fn abort(&self) {
+        self.abort.abort();
+    }
+}
+
+/// Nobody is asked any more once this is dropped, whoever still holds the other end.
+struct Asked(watch::Sender<Option<Confirm>>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.send_replace(None);
+    }
+}
+
+impl<T> Drop for Linking<T> {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+impl Pod {
+    /// As [`Pod::invite`], step by step.
+    pub async fn begin_invite(&self, expires_in: Duration) -> Result<Linking<LinkOutcome>, Error> {
+        // The invitation wants to be told how to ask before there is a link that could ask.
+        let (later, confirm) = watch::channel(None::<Confirm>);
+        let ask: Confirm = Arc::new(move |number| {
+            let asked = confirm.borrow().clone();
+            Box::pin(async move {
+                match asked {
+                    Some(confirm) => confirm(number).await,
+                    None => false,
+                }
+            })
+        });
+        let invite = self.invite(expires_in, ask).await?;
+        let code = invite.ticket.clone();
+        Ok(Linking::begin(Some(code), move |confirm| {
+            later.send_replace(Some(confirm));
+            let asked = Asked(later);
+            async move {
+                let _asked = asked;
+                invite.finished().await
+            }
+        }))
+    }
+
+    /// As [`Pod::link`], step by step.
+    pub fn begin_link(&self, code: &str) -> Linking<LinkOutcome> {
+        let (pod, code) = (self.clone(), code.to_owned());
+        Linking::begin(None, move |confirm| async move { pod.link(&code, confirm).await })
+    }
+
+    /// As [`Pod::link_device`], step by step.
+    pub fn begin_link_device(&self, code: &str) -> Linking<LinkOutcome> {
+        let (pod, code) = (self.clone(), code.to_owned());
+        Linking::begin(
+            None,
+            move |confirm| async move { pod.link_device(&code, confirm).await },
+        )
+    }
+
+    /// As [`Pod::join`], step by step.
+    pub fn begin_join(dir: impl AsRef<Path>, options: PodOptions, name: &str, code: &str) -> Linking<Pod> {
+        let (dir, name, code) = (dir.as_ref().to_owned(), name.to_owned(), code.to_owned());
+        Linking::begin(None, move |confirm| async move {
+            Pod::join(dir, options, &name, &code, confirm).await
+        })
+    }
+
+    /// As [`Pod::await_link`], step by step: gives once the code is there to be shown.
+    pub async fn begin_await_link(
+        dir: impl AsRef<Path>,
+        options: PodOptions,
+        name: &str,
+        expires_in: Duration,
+    ) -> Result<Linking<Pod>, Error> {
+        let (dir, name) = (dir.as_ref().to_owned(), name.to_owned());
+        let (shown, code) = oneshot::channel();
+        let mut linking = Linking::begin(None, move |confirm| async move {
+            let show = |ticket: &Ticket| {
+                let _ = shown.send(ticket.clone());
+            };
+            Pod::await_link(dir, options, &name, expires_in, show, confirm).await
+        });
+        match code.await {
+            Ok(code) => {
+                linking.code = Some(code);
+                Ok(linking)
+            }
+            // It ended before it had a code.
+            Err(_) => match linking.finished().await {
+                Err(error) => Err(error),
+                Ok(_) => Err(LinkError::Stopped.into()),
+            },
+        }
     }
 }

@@ -233,13 +233,15 @@ impl Pod {
         {
             return Ok(pod);
         }
-        let running = Running::open(&path, &options).await?;
+        let shared = Arc::default();
+        let running = Running::open(&path, &options, &shared).await?;
         let phase = RwLock::new(Phase::Running(running));
         let inner = Arc::new(Inner {
             path: path.clone(),
             options,
             phase,
             turning: tokio::sync::Mutex::new(()),
+            shared,
         });
         OPEN.lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -10,7 +10,8 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
-    PodOptions, linking::PendingInvites, opening::open_files, status::Contact, syncing::Online, writing::EditSession,
+    PodOptions, Shared, linking::PendingInvites, opening::open_files, status::Contact, syncing::Online,
+    writing::EditSession,
 };
 use crate::{
     crypto::{DeviceKeys, Hash, PublicKey},
@@ -52,6 +53,7 @@ pub(super) struct Running {
     pub contacts: Mutex<HashMap<PublicKey, Contact>>,
     /// Tells whoever waits to try again that the network is another now.
     pub network: watch::Sender<()>,
+    pub shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -62,9 +64,9 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Running {
-    pub async fn open(path: &Path, options: &PodOptions) -> Result<Arc<Self>, Error> {
-        let (path, opts) = (path.to_owned(), options.clone());
-        let running = tokio::task::spawn_blocking(move || Self::open_blocking(&path, opts))
+    pub async fn open(path: &Path, options: &PodOptions, shared: &Arc<Shared>) -> Result<Arc<Self>, Error> {
+        let (path, opts, shared) = (path.to_owned(), options.clone(), shared.clone());
+        let running = tokio::task::spawn_blocking(move || Self::open_blocking(&path, opts, shared))
             .await
             .unwrap_or(Err(Error::Closed))?;
         let running = Arc::new(running);
@@ -72,7 +74,7 @@ impl Running {
         Ok(running)
     }
 
-    fn open_blocking(path: &Path, options: PodOptions) -> Result<Self, Error> {
+    fn open_blocking(path: &Path, options: PodOptions, shared: Arc<Shared>) -> Result<Self, Error> {
         let opened = open_files(path, &options)?;
         let keys = opened.secret.keys();
         let views = Views::open(path, keys.views.clone())?;
@@ -97,6 +99,7 @@ impl Running {
             invites: PendingInvites::default(),
             contacts: Mutex::default(),
             network: watch::Sender::new(()),
+            shared,
             stop: watch::Sender::new(false),
             tasks: Mutex::default(),
         };
@@ -157,7 +160,14 @@ impl Running {
     pub fn fold(&self, how: &Fold<'_>) -> Result<(), StoreError> {
         let now = (self.options.clock)();
         let horizon = Clock::horizon(now);
-        let folded = self.documents.fold_some(&self.ring(), &Fold { horizon, ..*how })?;
+        let folded = match self.documents.fold_some(&self.ring(), &Fold { horizon, ..*how }) {
+            Ok(folded) => folded,
+            Err(error) => {
+                // What it did before it failed stays done.
+                self.shared.changes.everything();
+                return Err(error);
+            }
+        };
         lock(&self.clock).observe(folded.latest, now);
         if folded.unreadable > 0 {
             tracing::warn!(
@@ -165,6 +175,7 @@ impl Running {
                 "entries that do not open are kept and not shown"
             );
         }
+        self.shared.changes.shown(folded.documents);
         Ok(())
     }
 

@@ -90,6 +90,76 @@ pub enum WaitReason {
     Distrust,
     /// This device's own disk failed, or is full.
     Storage,
+    /// The system says that there is no network.
+    Offline,
+    /// The system does not let this app talk to the local network, where the peer is.
+    LocalNetworkDenied,
+    /// The system restricts what this app does while it is not in front.
+    Restricted,
+    /// The battery is low.
+    BatteryLow,
+    /// The person asked the system to save data.
+    DataSaver,
+    /// The network costs by the byte.
+    Metered,
+}
+
+/// What network there is, by the system's word.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Network {
+    /// The system did not say.
+    #[default]
+    Unknown,
+    /// None.
+    None,
+    /// One that costs by the byte.
+    Metered,
+    /// One that does not.
+    Unmetered,
+}
+
+/// What the system says of this device: the app forwards it, and a status gives it as the reason why something waits. It never keeps a
+/// sync from being tried: whoever calls [`Pod::sync_once`] has decided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// The network.
+    pub network: Network,
+    /// Whether the person asked the system to save data.
+    pub data_saver: bool,
+    /// Whether the battery is low, or the system saves power.
+    pub battery_low: bool,
+    /// Whether the system restricts what this app does while it is not in front.
+    pub restricted: bool,
+    /// Whether the system keeps this app from the local network.
+    pub local_network_denied: bool,
+}
+
+impl Conditions {
+    /// Why something waits that would not if the system were otherwise, if `reason` is one that it can explain.
+    fn explain(&self, reason: WaitReason) -> WaitReason {
+        let unreachable = matches!(reason, WaitReason::PeerUnreachable { .. });
+        let idle = matches!(
+            reason,
+            WaitReason::NotTried | WaitReason::NewEntries { .. } | WaitReason::NotFinished
+        );
+        match self {
+            Self {
+                network: Network::None, ..
+            } if unreachable || idle => WaitReason::Offline,
+            Self {
+                local_network_denied: true,
+                ..
+            } if unreachable => WaitReason::LocalNetworkDenied,
+            Self { restricted: true, .. } if idle => WaitReason::Restricted,
+            Self { battery_low: true, .. } if idle => WaitReason::BatteryLow,
+            Self { data_saver: true, .. } if idle => WaitReason::DataSaver,
+            Self {
+                network: Network::Metered,
+                ..
+            } if idle => WaitReason::Metered,
+            _ => reason,
+        }
+    }
 }
 
 impl WaitReason {
@@ -107,6 +177,12 @@ impl WaitReason {
             Self::Ended(_) => "ended",
             Self::Distrust => "distrust",
             Self::Storage => "storage",
+            Self::Offline => "offline",
+            Self::LocalNetworkDenied => "local-network-denied",
+            Self::Restricted => "restricted",
+            Self::BatteryLow => "battery-low",
+            Self::DataSaver => "data-saver",
+            Self::Metered => "metered",
         }
     }
 }
@@ -126,6 +202,14 @@ impl std::fmt::Display for WaitReason {
             Self::Ended(reason) => write!(f, "the peer ended the session: {reason}"),
             Self::Distrust => f.write_str("what the peer sent does not hold together"),
             Self::Storage => f.write_str("this device's disk is full or failed"),
+            Self::Offline => f.write_str("there is no network"),
+            Self::LocalNetworkDenied => {
+                f.write_str("the system keeps this app from the local network: allow it in the settings")
+            }
+            Self::Restricted => f.write_str("the system restricts this app while it is not in front"),
+            Self::BatteryLow => f.write_str("the battery is low"),
+            Self::DataSaver => f.write_str("the system saves data"),
+            Self::Metered => f.write_str("the network costs by the byte"),
         }
     }
 }
@@ -182,6 +266,14 @@ impl Pod {
     /// The pod's state, with its reasons.
     pub async fn status(&self) -> Result<Status, Error> {
         self.work(Running::status).await
+    }
+
+    /// Says what the system says, for [`WaitReason`]. Instant.
+    pub fn set_conditions(&self, conditions: Conditions) {
+        let before = std::mem::replace(&mut *lock(&self.0.shared.conditions), conditions);
+        if before != conditions {
+            self.0.shared.changes.state();
+        }
     }
 
     /// The devices and peers that hold an entry, by their signed word. Empty: it is only here, as far as is known.
@@ -297,7 +389,10 @@ impl Running {
             .or(confirmed);
         let syncing = contacts.values().find_map(|contact| contact.syncing);
         let waiting = contacts.values().find_map(|contact| contact.waiting.clone());
-        let wait = |reason| SyncState::Waiting { reason };
+        let conditions = *lock(&self.shared.conditions);
+        let wait = |reason| SyncState::Waiting {
+            reason: conditions.explain(reason),
+        };
         // Views that turn out to be damaged are empty from there on, and counted as that.
         let unfolded = match self.documents.behind() {
             Err(StoreError::Damaged { file: "views.db", .. }) => self.documents.behind()?,

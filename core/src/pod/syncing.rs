@@ -334,6 +334,8 @@ impl Running {
                 contact.waiting = refusal_of(outcome);
                 contact.syncing =
                     (outcome.left > 0 && contact.waiting.is_none()).then_some((done, done + outcome.left));
+                drop(contacts);
+                running.shared.changes.state();
             }
         };
         let drive = Drive {
@@ -362,6 +364,8 @@ impl Running {
             Err(NetError::Stopped) => contact.waiting.take(),
             Err(error) => Some(reason_of_failure(error, contact.waiting.as_ref(), now)),
         };
+        drop(contacts);
+        self.shared.changes.state();
     }
 }
 
@@ -373,6 +377,7 @@ impl Drop for Ended<'_> {
         if let Some(contact) = lock(&self.0.contacts).get_mut(&self.1) {
             contact.syncing = None;
         }
+        self.0.shared.changes.state();
     }
 }
 

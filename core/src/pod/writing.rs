@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::{
     EntryRef, Pod,
+    editing::Saved,
     running::{FOLD_AT_ONCE, Running, lock},
 };
 use crate::{
     crypto::{OsRandom, Random},
-    document::{Document, DocumentError, Edit, Fold, Limits, inspect},
+    document::{Document, DocumentError, Edit, EditOp, Fold, Limits, inspect},
     error::Error,
     identity::{Proposer, StreamId, streams},
     log::{
@@ -100,6 +101,19 @@ pub(super) struct EditSession {
     last: [u8; 32],
 }
 
+/// The actor of a document that is read, or edited by others forked from it.
+const NOBODY: [u8; 32] = [0; 32];
+
+/// One document's changes have a section of their own.
+fn section(collection: &str, document: DocumentId, session: SessionId, changes: Vec<Vec<u8>>) -> Vec<Event> {
+    vec![Event::Document(DocumentChange {
+        collection: collection.to_owned(),
+        document,
+        session,
+        changes,
+    })]
+}
+
 struct Prepared {
     document: DocumentId,
     changes: Vec<Vec<u8>>,
@@ -165,14 +179,7 @@ impl Running {
             }
             let changed = prepared.iter().filter(|ready| !ready.changes.is_empty());
             let sections: Vec<Vec<Event>> = changed
-                .map(|ready| {
-                    vec![Event::Document(DocumentChange {
-                        collection: collection.to_owned(),
-                        document: ready.document,
-                        session: ready.session,
-                        changes: ready.changes.clone(),
-                    })]
-                })
+                .map(|ready| section(collection, ready.document, ready.session, ready.changes.clone()))
                 .collect();
             let entry = if sections.is_empty() {
                 None
@@ -191,19 +198,67 @@ impl Running {
             // The entry is on the disk: from here on the write has happened, whatever the views say.
             if entry.is_some() {
                 self.keep_sessions(author, &prepared);
-                if let Err(error) = self.fold(&Fold {
-                    only: Some(author),
-                    limit: FOLD_AT_ONCE,
-                    ..Fold::default()
-                }) {
-                    tracing::warn!(%error, "the views are behind the log");
-                }
+                self.fold_own(author);
             }
             let written = prepared.iter().map(|ready| Written {
                 document: ready.document,
                 entry: entry.filter(|_| !ready.changes.is_empty()),
             });
             return Ok((done, written.collect()));
+        }
+        Err(Error::InUse)
+    }
+
+    /// Shows what was just written.
+    fn fold_own(&self, author: AuthorId) {
+        if let Err(error) = self.fold(&Fold {
+            only: Some(author),
+            limit: FOLD_AT_ONCE,
+            ..Fold::default()
+        }) {
+            tracing::warn!(%error, "the views are behind the log");
+        }
+    }
+
+    /// A document as the views show it; an empty one if it is not here.
+    pub fn saved_document(&self, document: DocumentId) -> Result<Document, Error> {
+        let opened = self.shown(|documents| documents.open(&document, &NOBODY))?;
+        Ok(opened.map_or_else(|| Document::new(&NOBODY), |(_, opened)| opened))
+    }
+
+    /// Writes `ops` as one change of `saved`, which then holds it. `None` if they change nothing.
+    pub fn write_open(
+        &self,
+        collection: &str,
+        document: DocumentId,
+        saved: &mut Saved,
+        ops: &[EditOp],
+    ) -> Result<Option<EntryRef>, Error> {
+        let stream = self.stream(collection)?;
+        for _ in 0..MOVES {
+            let author = self.own_author(stream)?;
+            saved.session = saved.session.filter(|(of, _)| *of == author);
+            let (_, session) = *saved
+                .session
+                .get_or_insert_with(|| (author, SessionId((&mut OsRandom as &mut dyn Random).bytes())));
+            let actor = DocumentChange::actor(&author, &document, &session);
+            let mut edited = saved.document.fork_as(&actor);
+            let ((), changes) =
+                edited.edit::<(), DocumentError>(|edit| ops.iter().try_for_each(|op| op.apply(edit)))?;
+            if changes.is_empty() {
+                return Ok(None);
+            }
+            let sections = Arc::new(vec![section(collection, document, session, changes)]);
+            let entry = self.append(stream, author, sections);
+            if !matches!(entry, Ok(Some(_))) {
+                // Of another author log by now; or the change may or may not be in the log, and then its actor must never write again.
+                saved.session = None;
+            }
+            if let Some(entry) = entry? {
+                saved.document = edited;
+                self.fold_own(author);
+                return Ok(Some(entry));
+            }
         }
         Err(Error::InUse)
     }

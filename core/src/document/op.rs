@@ -1,0 +1,88 @@
+//! Edits as data: what is done to a document now and made durable later, or handed across a boundary that closures do not cross.
+
+use super::{DocumentError, Edit, Key, Value};
+
+/// One edit of a document; the calls of [`Edit`] as values.
+///
+/// `Debug` shows the kind only: what users write must not reach logs.
+#[derive(Clone, PartialEq)]
+pub enum EditOp {
+    /// [`Edit::set`].
+    Set {
+        /// Where.
+        path: Vec<Key>,
+        /// What.
+        value: Value,
+    },
+    /// [`Edit::delete`].
+    Delete {
+        /// What.
+        path: Vec<Key>,
+    },
+    /// [`Edit::insert`].
+    Insert {
+        /// The list.
+        path: Vec<Key>,
+        /// Before which of its values; its length for the end.
+        index: usize,
+        /// What.
+        value: Value,
+    },
+    /// [`Edit::splice_utf16`].
+    SpliceText {
+        /// The text.
+        path: Vec<Key>,
+        /// From where, in UTF-16 code units.
+        at: usize,
+        /// How much goes, in UTF-16 code units.
+        delete: usize,
+        /// What comes.
+        insert: String,
+    },
+    /// [`Edit::set_text`].
+    SetText {
+        /// The text.
+        path: Vec<Key>,
+        /// What it reads then.
+        text: String,
+    },
+    /// [`Edit::increment`].
+    Increment {
+        /// The counter.
+        path: Vec<Key>,
+        /// By how much.
+        by: i64,
+    },
+}
+
+impl EditOp {
+    /// Does it.
+    pub fn apply(&self, edit: &mut Edit<'_>) -> Result<(), DocumentError> {
+        match self {
+            Self::Set { path, value } => edit.set(path, value.clone()),
+            Self::Delete { path } => edit.delete(path),
+            Self::Insert { path, index, value } => edit.insert(path, *index, value.clone()),
+            Self::SpliceText {
+                path,
+                at,
+                delete,
+                insert,
+            } => edit.splice_utf16(path, *at, *delete, insert),
+            Self::SetText { path, text } => edit.set_text(path, text),
+            Self::Increment { path, by } => edit.increment(path, *by),
+        }
+    }
+}
+
+impl std::fmt::Debug for EditOp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Set { .. } => "Set",
+            Self::Delete { .. } => "Delete",
+            Self::Insert { .. } => "Insert",
+            Self::SpliceText { .. } => "SpliceText",
+            Self::SetText { .. } => "SetText",
+            Self::Increment { .. } => "Increment",
+        })
+    }
+}
