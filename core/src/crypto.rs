@@ -18,7 +18,7 @@ pub use cbor::{Bounded, CborError, decode, decode_canonical, encode};
 pub(crate) use cbor::{Passed, encode_secret};
 pub(crate) use hash::hash_of_secret;
 pub use hash::{Hash, derive_key, hash, keyed_proof};
-pub(crate) use ids::{bytes_id, hex};
+pub(crate) use ids::{bytes_id, from_hex, hex};
 pub use keeper::{DeviceKeys, DeviceSecret, Keeper, Kept, SecretId};
 pub use pad::{PAD_FLOOR, padme};
 pub use random::{OsRandom, Random, SeededRandom};

@@ -5,6 +5,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
 }
 
+/// Back from [`hex`].
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
+    data_encoding::HEXLOWER.decode(text.as_bytes()).ok()
+}
+
 /// Declares a newtype over `[u8; N]` that is a CBOR byte string, ordered bytewise, and shown as hexadecimal.
 macro_rules! bytes_id {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
@@ -21,6 +26,11 @@ macro_rules! bytes_id {
             /// The same bytes from a slice; `None` if the length is wrong.
             pub fn from_slice(bytes: &[u8]) -> Option<Self> {
                 bytes.try_into().ok().map(Self)
+            }
+
+            /// The same from hexadecimal digits, as `Display` shows them; `None` if they are others, or too many or few.
+            pub fn from_hex(text: &str) -> Option<Self> {
+                Self::from_slice(&$crate::crypto::from_hex(text)?)
             }
 
             /// The first eight hexadecimal digits: enough to tell two apart on a screen.

@@ -1,0 +1,103 @@
+//! Where async calls run, and how they are cancelled.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, LazyLock},
+};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::watch,
+    task::JoinHandle,
+};
+
+use crate::RhizomeError;
+
+/// The one runtime of the library. It lives as long as the process: a pod that is open uses it, and threads that wait cost next to nothing.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("rhizome")
+        .enable_all()
+        .build()
+        .expect("a process that cannot start two threads can do nothing here")
+});
+
+/// The runtime.
+pub(crate) fn runtime() -> &'static Runtime {
+    &RUNTIME
+}
+
+/// Ends the async calls it is given to: they throw [`RhizomeError::Cancelled`], and what they had begun ends at a durable point. One handle
+/// may be given to many calls.
+#[derive(Debug, uniffi::Object)]
+pub struct CancelHandle(watch::Sender<bool>);
+
+#[uniffi::export]
+impl CancelHandle {
+    /// A handle that cancels nothing yet. Instant.
+    #[uniffi::constructor]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self(watch::Sender::new(false)))
+    }
+
+    /// Cancels every call that has this handle, now and later. Instant.
+    pub fn cancel(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether it was cancelled. Instant.
+    pub fn is_cancelled(&self) -> bool {
+        *self.0.borrow()
+    }
+}
+
+impl CancelHandle {
+    async fn cancelled(&self) {
+        let _ = self.0.subscribe().wait_for(|cancelled| *cancelled).await;
+    }
+}
+
+/// Ends the task with whoever waits for it.
+struct Owned<T>(JoinHandle<T>);
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Runs `work` on the runtime until it ends, or its caller or `cancel` ends it.
+pub(crate) async fn run<T, E>(
+    cancel: Option<Arc<CancelHandle>>,
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, RhizomeError>
+where
+    T: Send + 'static,
+    E: Into<RhizomeError> + Send + 'static,
+{
+    let mut task = Owned(RUNTIME.spawn(work));
+    let joined = match cancel {
+        None => (&mut task.0).await,
+        Some(cancel) => tokio::select! {
+            biased;
+            joined = &mut task.0 => joined,
+            () = cancel.cancelled() => {
+                task.0.abort();
+                // What it held is let go before the caller is told; and what ended in this very moment has ended.
+                (&mut task.0).await
+            }
+        },
+    };
+    match joined {
+        Ok(result) => result.map_err(Into::into),
+        Err(error) if error.is_cancelled() => Err(RhizomeError::cancelled()),
+        Err(error) => Err(RhizomeError::panicked(error.into_panic())),
+    }
+}
+
+/// Runs an instant call; a panic in it becomes an error.
+pub(crate) fn instant<T>(work: impl FnOnce() -> Result<T, RhizomeError>) -> Result<T, RhizomeError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic: Box<dyn Any + Send>| Err(RhizomeError::panicked(panic)))
+}
