@@ -37,7 +37,7 @@ demo: rust ## two devices and a cloud peer do what the product is for; ENTRIES=d
 
 .PHONY: test
 test: rust venv ## all tests: Rust, the reader in Python, the demo in short form checked by the reader
-	cargo test --workspace --locked
+	cargo test --workspace --locked --features rhizome-ffi/testing
 	python3 tests/fuzz/run.py --short
 	cd tests/reader && $(PY) -m unittest discover -s tests -t .
 	cd tests/reader && $(PY) -m rhizome_reader vectors ../vectors
@@ -98,7 +98,7 @@ vectors: rust ## write tests/vectors again, after a change of format
 .PHONY: lint
 lint: rust ## formatting, clippy, links in the documentation, dependencies and their licences
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --features rhizome-fuzz/libfuzzer --locked -- -D warnings
+	cargo clippy --workspace --all-targets --features rhizome-fuzz/libfuzzer,rhizome-ffi/testing --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked
 	python3 tests/tools/licences.py --self-test
 	python3 tests/tools/licences.py

@@ -243,12 +243,6 @@ impl From<Error> for RhizomeError {
                 reason,
                 retryable,
             },
-            // `Error` may grow a kind; a new one is a fault until it has a place here, which `every_kind_has_a_place` looks after.
-            _ => Self::Internal {
-                code,
-                reason,
-                retryable,
-            },
         }
     }
 }
@@ -256,5 +250,24 @@ impl From<Error> for RhizomeError {
 impl From<rhizome::DocumentError> for RhizomeError {
     fn from(error: rhizome::DocumentError) -> Self {
         Error::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rhizome::{identity::IdentityError, net::NetError};
+
+    #[test]
+    fn kinds_keep_the_finer_word_and_whether_to_try_again() {
+        let full = RhizomeError::from(Error::from(StoreError::DiskFull));
+        assert!(matches!(&full, RhizomeError::Storage { code, retryable: true, .. } if code == "disk-full"));
+        let old = RhizomeError::from(Error::Identity(IdentityError::UpdateNeeded));
+        assert!(matches!(&old, RhizomeError::UpdateNeeded { code, .. } if code == "update-needed"));
+        let late = RhizomeError::from(Error::from(NetError::Deadline));
+        assert!(matches!(&late, RhizomeError::Network { retryable: true, .. }));
+        let taken = RhizomeError::from(Error::from(StoreError::InUse));
+        assert!(matches!(&taken, RhizomeError::InUse { .. }));
+        assert_eq!(taken.to_string(), Error::InUse.to_string());
     }
 }

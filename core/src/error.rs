@@ -11,7 +11,6 @@ use crate::{
 
 /// What a call could not do. The message is safe to log: it holds no user data and no keys, and says what to do.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// There is no pod in the folder.
     #[error("there is no pod in this folder: create one, or link this device to an identity")]

@@ -37,8 +37,7 @@ claim_target() {
     mkdir -p "$CARGO_TARGET_DIR"
     here=$(pwd -P)
     [ "$(cat "$CARGO_TARGET_DIR/.clone" 2>/dev/null)" != "$here" ] || return 0
-    find core cloud examples tests/bench/ours -type f \( -name '*.rs' -o -name '*.sql' \) -exec touch {} +
-    find core cloud examples tests/fuzz -type f \( -name '*.rs' -o -name '*.sql' \) -exec touch {} +
+    find bindings core cloud examples tests -type f \( -name '*.rs' -o -name '*.sql' \) -exec touch {} +
     printf '%s\n' "$here" >"$CARGO_TARGET_DIR/.clone"
 }
 
