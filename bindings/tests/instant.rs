@@ -1,4 +1,5 @@
-//! What is called instant waits for nothing: the thread that edits is watched while thousands of entries arrive from another device.
+//! What is called instant touches no file: the thread that edits is watched while thousands of entries arrive from another device. That it
+//! waits for none either is shown on a disk that takes for ever (tests/faults/tests/instant.rs).
 
 #![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
@@ -25,7 +26,7 @@ fn field(name: &str) -> Vec<PathKey> {
     vec![PathKey::Field { name: name.to_owned() }]
 }
 
-/// What this thread did so far: system calls that read or write, and times that it gave up the processor to wait.
+/// What this thread did so far: system calls that read or write, and times that it waited, be it for a lock held for a moment.
 fn calls_and_waits() -> (u64, u64) {
     let number = |file: &str, name: &str| -> u64 {
         let text = std::fs::read_to_string(format!("/proc/thread-self/{file}")).unwrap();
@@ -92,7 +93,7 @@ fn edit(pod: &PodHandle, document: &DocumentHandle, go: &AtomicBool) -> (usize, 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_instant_call_touches_a_file_or_waits_for_one_while_entries_arrive() {
+async fn no_instant_call_touches_a_file_while_entries_arrive() {
     let dir = tempfile::tempdir().unwrap();
     let phone = create_pod(
         loopback(dir.path(), "phone"),
@@ -173,9 +174,6 @@ async fn no_instant_call_touches_a_file_or_waits_for_one_while_entries_arrive() 
         "{edits} edits while {ENTRIES} entries arrived and {saves} saves were made: {calls} reads or writes, {waits} waits"
     );
     assert_eq!(calls, 0, "an instant call read or wrote something");
-    // Locks are held for moments, and two threads meet there now and then. One held while a save is on its way to the disk would make the
-    // thread wait for every save.
-    assert!(saves > 10 && waits < saves / 2, "{waits} waits, {saves} saves");
     document.save(None).await.unwrap();
     tablet.shutdown().await.unwrap();
     phone.shutdown().await.unwrap();

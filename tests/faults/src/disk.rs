@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -199,6 +199,10 @@ struct Inner {
     /// Calls that a short read struck: what reads as zeros is damaged.
     short_reads: u64,
     cut: bool,
+    /// Every call waits.
+    held: bool,
+    /// Calls that wait.
+    waiting: u64,
     /// Files that SQLite has open.
     open: u64,
     files: BTreeMap<PathBuf, Tracked>,
@@ -210,6 +214,7 @@ struct Inner {
 pub struct Disk {
     dir: PathBuf,
     inner: Mutex<Inner>,
+    released: Condvar,
 }
 
 impl Disk {
@@ -218,6 +223,7 @@ impl Disk {
         let disk = Arc::new(Self {
             dir: dir.to_owned(),
             inner: Mutex::default(),
+            released: Condvar::new(),
         });
         DISKS.write().unwrap_or_else(PoisonError::into_inner).push(disk.clone());
         disk
@@ -263,6 +269,22 @@ impl Disk {
         self.inner().plans.clear();
     }
 
+    /// From here on every call waits until [`Disk::release`].
+    pub fn hold(&self) {
+        self.inner().held = true;
+    }
+
+    /// Calls go on, those that waited too.
+    pub fn release(&self) {
+        self.inner().held = false;
+        self.released.notify_all();
+    }
+
+    /// How many calls wait.
+    pub fn waiting(&self) -> u64 {
+        self.inner().waiting
+    }
+
     /// How many calls a fault struck.
     pub fn struck(&self) -> u64 {
         self.inner().struck
@@ -286,6 +308,11 @@ impl Disk {
     /// What becomes of a call.
     pub fn ask(&self, op: Op, path: &Path) -> Answer {
         let mut inner = self.inner();
+        inner.waiting += 1;
+        while inner.held {
+            inner = self.released.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        inner.waiting -= 1;
         inner.calls += 1;
         if inner.cut {
             return Answer::Fail(io_error(op));
