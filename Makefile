@@ -100,6 +100,7 @@ lint: rust ## formatting, clippy, links in the documentation, dependencies and t
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --features rhizome-fuzz/libfuzzer,rhizome-ffi/testing --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked
+	python3 tests/tools/snippets.py
 	python3 tests/tools/licences.py --self-test
 	python3 tests/tools/licences.py
 
