@@ -36,7 +36,7 @@ public struct Updates<Element: Sendable>: AsyncSequence, Sendable {
 /// A subscription of the core's, which ends when nobody holds it any more.
 final class Subscription<Element: Sendable>: Sendable {
     let next: @Sendable (CancelHandle) async throws -> Element?
-    private let end: @Sendable () -> Void
+    let end: @Sendable () -> Void
 
     init(next: @escaping @Sendable (CancelHandle) async throws -> Element?, end: @escaping @Sendable () -> Void) {
         (self.next, self.end) = (next, end)
