@@ -111,7 +111,8 @@ extension Pod {
             try await write([DocumentWrite(id, edits)])[0]
         }
 
-        /// Makes and edits many documents at once, in as few entries as they fit in. On the disk when it returns; all or, if it throws, none.
+        /// Makes and edits many documents at once, in as few entries as they fit in. On the disk when it returns; if it throws, what went
+        /// into entries before stays.
         @discardableResult
         public func write(_ writes: [DocumentWrite]) async throws -> [Written] {
             let writes = writes.map { RhizomeCore.DocumentWrite(id: $0.id?.rawValue, edits: $0.edits.map(\.core)) }
