@@ -43,6 +43,16 @@ extension All {
             }
         }
 
+        /// The app leaves the foreground, and the system gives it no time: the pod is suspended, and nothing was sent.
+        private func leaveWithoutTime(_ pod: Pod) async throws {
+            UIKit.Script.refuseActivities(true)
+            defer { UIKit.Script.refuseActivities(false) }
+            let ended = UIKit.Script.endedActivities
+            await UIKit.Script.enterBackground()
+            try await eventually("the pod lets go") { UIKit.Script.endedActivities == ended + 1 }
+            #expect(await isSuspended(pod))
+        }
+
         @Test func on_leaving_the_foreground_it_syncs_and_then_suspends() async throws {
             let (lifecycle, pod, cloud) = try await stage()
             let ended = UIKit.Script.endedActivities
@@ -80,10 +90,7 @@ extension All {
 
         @Test func with_no_time_at_all_it_only_suspends() async throws {
             let (lifecycle, pod, cloud) = try await stage()
-            UIKit.Script.refuseActivities(true)
-            defer { UIKit.Script.refuseActivities(false) }
-            await UIKit.Script.enterBackground()
-            try await eventually("the pod lets go") { await isSuspended(pod) }
+            try await leaveWithoutTime(pod)
             await UIKit.Script.enterForeground()
             try await eventually("the pod is taken up again") { await !isSuspended(pod) }
             #expect(try await pod.status.onlyHere == 1)
@@ -111,10 +118,7 @@ extension All {
 
         @Test func both_background_tasks_are_asked_for_and_sync() async throws {
             let (lifecycle, pod, cloud) = try await stage()
-            UIKit.Script.refuseActivities(true)
-            await UIKit.Script.enterBackground()
-            try await eventually("the pod lets go") { await isSuspended(pod) }
-            UIKit.Script.refuseActivities(false)
+            try await leaveWithoutTime(pod)
 
             let asked = BackgroundTasks.Script.submitted.filter { [refresh, processing].contains($0.identifier) }
             #expect(asked.first { $0.identifier == refresh } is BGAppRefreshTaskRequest)
@@ -140,10 +144,7 @@ extension All {
         @Test func a_background_task_that_expires_is_completed_without_success() async throws {
             let (lifecycle, pod, cloud) = try await stage()
             cloud.freeze()
-            UIKit.Script.refuseActivities(true)
-            await UIKit.Script.enterBackground()
-            try await eventually("the pod lets go") { await isSuspended(pod) }
-            UIKit.Script.refuseActivities(false)
+            try await leaveWithoutTime(pod)
             let task = try #require(BackgroundTasks.Script.begin(refresh))
             try await Task.sleep(for: .milliseconds(300))
             #expect(task.completed == nil)
@@ -188,10 +189,7 @@ extension All {
 
         @Test func a_pod_that_is_in_use_for_a_moment_is_resumed_after_it() async throws {
             let (lifecycle, pod, cloud) = try await stage()
-            UIKit.Script.refuseActivities(true)
-            await UIKit.Script.enterBackground()
-            try await eventually("the pod lets go") { await isSuspended(pod) }
-            UIKit.Script.refuseActivities(false)
+            try await leaveWithoutTime(pod)
             let file = open(scratch.path("phone").appendingPathComponent("lock").path, O_RDWR)
             defer { close(file) }
             try #require(flock(file, LOCK_EX | LOCK_NB) == 0)

@@ -177,7 +177,8 @@ extension All {
             let took = try await clock.measure { report = try await pod.syncOnce(within: .milliseconds(800)) }
             #expect(took < .seconds(4), "\(took)")
             #expect(report?.peers.map(\.sent) == [0])
-            #expect(report?.state.reason == .notFinished)
+            // Whether it was reached before it froze is a matter of the moment.
+            #expect([.notFinished, .peerUnreachable].contains(report?.state.reason))
             #expect(try await pod.status.onlyHere == 1)
             cloud.thaw()
             try await pod.syncOnce()
