@@ -17,7 +17,7 @@ let apple: [String] = []
 let core: Target =
     library == nil
     ? .binaryTarget(name: "RhizomeFFI", path: "Generated/RhizomeFFI.xcframework")
-    : .systemLibrary(name: "RhizomeFFI", path: "Generated/RhizomeFFI")
+    : .systemLibrary(name: "RhizomeFFI", path: "Generated/Testing/RhizomeFFI")
 
 let package = Package(
     name: "Rhizome",
@@ -29,8 +29,10 @@ let package = Package(
         .target(
             name: "RhizomeCore",
             dependencies: ["RhizomeFFI"],
-            path: "Generated/RhizomeCore",
-            linkerSettings: library.map { [.unsafeFlags(["-L", $0, "-Xlinker", "-rpath", "-Xlinker", $0]), .linkedLibrary("rhizome_ffi")] } ?? [
+            path: library == nil ? "Generated/RhizomeCore" : "Generated/Testing/RhizomeCore",
+            linkerSettings: library.map {
+                [.unsafeFlags(["-L", $0, "-Xlinker", "-rpath", "-Xlinker", $0]), .linkedLibrary("rhizome_ffi")]
+            } ?? [
                 .linkedFramework("SystemConfiguration"), .linkedFramework("Security"), .linkedFramework("Network"),
             ]
         ),

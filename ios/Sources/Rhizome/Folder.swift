@@ -20,7 +20,8 @@ enum Folder {
             #endif
         } catch {
             let code = (error as NSError).code
-            throw RhizomeError(kind: .storage, code: "folder", reason: "the pod's folder could not be made ready (\(code))", isRetryable: true)
+            throw RhizomeError(
+                kind: .storage, code: "folder", reason: "the pod's folder could not be made ready (\(code))", isRetryable: true)
         }
     }
 }

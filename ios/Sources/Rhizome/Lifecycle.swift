@@ -52,7 +52,8 @@ public final class Lifecycle: Sendable {
     ///   - timing: how long things take and wait.
     ///   - open: opens the pod. It is called again if it threw.
     public init(
-        refreshTask: String? = nil, processingTask: String? = nil, timing: Timing = Timing(), open: @escaping @Sendable () async throws -> Pod
+        refreshTask: String? = nil, processingTask: String? = nil, timing: Timing = Timing(),
+        open: @escaping @Sendable () async throws -> Pod
     ) {
         (self.refreshTask, self.processingTask, self.timing) = (refreshTask, processingTask, timing)
         engine = Engine(open: open)

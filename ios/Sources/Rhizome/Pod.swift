@@ -62,7 +62,8 @@ public final class Pod: Sendable {
     ///   - name: what the person's other devices call this one.
     ///   - keeper: keeps the device secret; usually ``SecretKeeper/keychain``.
     ///   - options: how it uses the network.
-    public static func create(at folder: URL, name: String, keeper: any SecretKeeper, options: Options = Options()) async throws -> Created {
+    public static func create(at folder: URL, name: String, keeper: any SecretKeeper, options: Options = Options()) async throws -> Created
+    {
         try Folder.prepare(folder)
         let created = try await cancellable {
             try await createPod(pod: options.core(folder), keeper: ForeignKeeper(keeper), name: name, cancel: $0)

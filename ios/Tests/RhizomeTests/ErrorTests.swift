@@ -96,7 +96,9 @@ extension All {
             #expect(await failure { _ = try await updates.next() }?.code == "id")
             let options = Rhizome.Pod.Options(listen: ["here"])
             #expect(
-                await failure { _ = try await Rhizome.Pod.create(at: scratch.path("x"), name: "x", keeper: TestKeeper(), options: options) }?.code
+                await failure {
+                    _ = try await Rhizome.Pod.create(at: scratch.path("x"), name: "x", keeper: TestKeeper(), options: options)
+                }?.code
                     == "address")
             let document = journal.newDocument()
             try document.set("list", to: [1])

@@ -41,7 +41,9 @@ extension All {
         }
 
         @Test func groups_are_apart() throws {
-            let (one, other) = (KeychainKeeper(service: service, accessGroup: "one"), KeychainKeeper(service: service, accessGroup: "other"))
+            let (one, other) = (
+                KeychainKeeper(service: service, accessGroup: "one"), KeychainKeeper(service: service, accessGroup: "other")
+            )
             try one.create(id: id, secret: secret)
             #expect(try one.load(id: id) == .found(secret))
             #expect(try other.load(id: id) == .absent)

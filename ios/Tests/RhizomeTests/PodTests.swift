@@ -87,7 +87,8 @@ extension All {
         @Test func values_and_events_show_nothing_when_they_are_printed() {
             let secret = "what a person wrote"
             let shown: [Any] = [
-                Value.text(secret), Value.map([secret: .string(secret)]), Value.list([.bytes(Data(secret.utf8))]), Edit.set("a", to: .text(secret)),
+                Value.text(secret), Value.map([secret: .string(secret)]), Value.list([.bytes(Data(secret.utf8))]),
+                Edit.set("a", to: .text(secret)),
                 Pod.Stream.Event(kind: secret, payload: Data(secret.utf8)), DocumentWrite([.setText("a", to: secret)]),
             ]
             for one in shown {

@@ -115,7 +115,8 @@ private enum Json: Decodable, Equatable {
                 } else if let path = fields["splice"] {
                     (
                         ["splice", "at", "cut", "with"],
-                        .spliceText(try path.path, at: Int(try self["at"].int), delete: Int(try self["cut"].int), insert: try self["with"].text)
+                        .spliceText(
+                            try path.path, at: Int(try self["at"].int), delete: Int(try self["cut"].int), insert: try self["with"].text)
                     )
                 } else if let path = fields["setText"] {
                     (["setText", "text"], .setText(try path.path, to: try self["text"].text))
@@ -248,7 +249,11 @@ private final class Step {
             let writes = try self["writes"].array
             let names = try writes.map { try $0["document"].text }
             let edits = try zip(names, writes).map { name, write in
-                if let id = world.documents[name] { DocumentWrite(id, try write["edits"].edits) } else { DocumentWrite(try write["edits"].edits) }
+                if let id = world.documents[name] {
+                    DocumentWrite(id, try write["edits"].edits)
+                } else {
+                    DocumentWrite(try write["edits"].edits)
+                }
             }
             for (name, written) in zip(names, try await collection(world).write(edits)) {
                 try #require(written.entry != nil, comment)

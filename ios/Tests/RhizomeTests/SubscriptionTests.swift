@@ -42,7 +42,9 @@ extension All {
         }
 
         /// The next update's rows, if there must be one: a change of a document that is not among the newest makes none.
-        private func next(_ iterator: inout Updates<ListUpdate>.Iterator, ifOtherThan list: [Rhizome.ListRow]) async throws -> [Rhizome.ListRow]? {
+        private func next(_ iterator: inout Updates<ListUpdate>.Iterator, ifOtherThan list: [Rhizome.ListRow]) async throws -> [Rhizome
+            .ListRow]?
+        {
             if last.with({ $0 }) == list { return list }
             let rows = try await iterator.next()?.rows
             last.with { $0 = rows ?? [] }
