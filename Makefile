@@ -54,6 +54,14 @@ sim: rust ## the simulation with more schedules; SEEDS=n (20000), FIRST=seed (0)
 kill: rust ## kill a writing process at random points, more times; ROUNDS=n (100)
 	RHIZOME_KILL_ROUNDS=$(ROUNDS) cargo test --locked -p rhizome --test kill
 
+.PHONY: swift
+swift: rust ## the Swift package with Swift 6: lint, tests against the real library, public names; ONLY=words: tests called so
+	ios/tools/test $(if $(ONLY),--filter "$(ONLY)")
+
+.PHONY: ios
+ios: rust ## libraries for iPhones and their simulator as an XCFramework, and the release repository; URL=where its zip will be
+	python3 ios/tools/xcframework.py "$(RHIZOME_CACHE)/ios" $(if $(URL),--url "$(URL)")
+
 .PHONY: ladder
 ladder: rust ## real programs on networks from good Wi-Fi to none; ONLY=word: those called so (Linux)
 	cargo build --locked -p rhizome-cloud -p rhizome-journal
