@@ -61,7 +61,7 @@ def same_bytes(text):
 
 
 def polish(text):
-    lines, depth, parens, comment = [], 0, 0, False
+    lines, depth, parens, comment, public = [], 0, 0, False, False
     for line in text.splitlines():
         code = line
         if comment or line.lstrip().startswith("/*"):
@@ -70,14 +70,17 @@ def polish(text):
         if depth == 0 and parens == 0 and code.strip():
             if match := DECLARATION.match(line):
                 visibility = match["visibility"] or ""
-                if visibility not in ("private ", "internal ") and not shown(match["modifiers"], match["kind"], match["rest"]):
+                public = visibility not in ("private ", "internal ") and shown(match["modifiers"], match["kind"], match["rest"])
+                if visibility not in ("private ", "internal ") and not public:
                     line = f"{match['before']}internal {match['modifiers']}{match['kind']}{match['rest']}"
             elif re.match(r"^\w+ .*\b(class|interface|object|fun|val|var)\b", code):
                 raise SystemExit(f"generate: a declaration of an unknown form: {line}")
         depth += braces(code)
         bare = re.sub(r'"(?:\\.|[^"\\])*"', '""', code)
         parens += bare.count("(") - bare.count(")")
-        lines.append(line)
+        # An empty companion is a name without a use.
+        if not (public and line.strip() == "companion object"):
+            lines.append(line)
     text = "\n".join(lines) + "\n"
     text = same_bytes(text)
     # `Value.List` and `Value.Map` stand before Kotlin's own inside of `Value`.

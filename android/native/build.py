@@ -192,8 +192,8 @@ def environment(library):
         env["AR_aarch64_linux_android"] = "llvm-ar"
         # The linker that comes with Rust: Debian's may be older than what rustc asks of it.
         host = re.search(r"host: (\S+)", run("rustc", "-vV", capture=True)).group(1)
-        ours = os.path.join(sysroot(), "lib", "rustlib", host, "bin", "gcc-ld", "ld.lld")
-        env["RHIZOME_LINKER"] = ours if os.path.exists(ours) else "ld.lld"
+        ours = os.path.join(sysroot(), "lib", "rustlib", host, "bin", "rust-lld")
+        env["RHIZOME_LINKER"] = ours if os.path.exists(ours) else "lld"
         flags.append(f"-L{out}")
         rust = ["-Clinker-flavor=ld.lld"]
         made_with = "stand-ins for the system libraries; linked, never loaded by a phone, not for release"

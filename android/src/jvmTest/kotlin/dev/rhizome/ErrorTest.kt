@@ -85,7 +85,7 @@ class ErrorTest {
             keeper.answers = Answers.ABSENT
             told<RhizomeException.NeedsRecovery>("needs-recovery", false) { Pod.open(folder.options(), keeper) }
             keeper.answers = Answers.FAILING
-            told<RhizomeException.Storage>("keeper", true) { Pod.open(folder.options(), keeper) }
+            told<RhizomeException.Storage>("keeper", false) { Pod.open(folder.options(), keeper) }
             keeper.answers = Answers.THROWING
             val error = thrown<RhizomeException.Storage> { Pod.open(folder.options(), keeper) }
             assertFalse("person" in error.reason, error.reason)

@@ -151,8 +151,8 @@ private class World : AutoCloseable {
             }
             "openDocument" -> handles[step.text("pod") to step.text("document")] = collection(step).open(id(step))
             "edit" -> handle(step).edit { list += edits(step.json("edits")) }
-            "save" -> assertEquals(step.flag("written"), handle(step).save() != null, step.context)
-            "refresh" -> assertEquals(step.flag("changed"), handle(step).refresh(), step.context)
+            "save" -> handle(step).save().let { assertEquals(step.flag("written"), it != null, step.context) }
+            "refresh" -> handle(step).refresh().let { assertEquals(step.flag("changed"), it, step.context) }
             "discard" -> handle(step).discard()
             "handle" -> {
                 assertEquals(step.flag("saved"), handle(step).isSaved, step.context)

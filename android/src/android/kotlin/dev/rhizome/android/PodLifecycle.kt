@@ -56,7 +56,7 @@ public class PodLifecycle private constructor(
     @Volatile
     private var inFront = false
 
-    private val conditions =
+    private val conditions: ConditionsWatch =
         ConditionsWatch(application) { network ->
             scope.launch {
                 turn.withLock { pod }?.let { pod ->
@@ -99,7 +99,14 @@ public class PodLifecycle private constructor(
 
     private suspend fun opened(): Pod? = pod ?: open()?.also { pod = it.apply { tell() } }
 
-    private fun Pod.tell() = runCatching { setConditions(conditions.now()) }.getOrElse { Log.w(TAG, "conditions: ${it.javaClass.simpleName}") }
+    private fun Pod.tell() {
+        try {
+            setConditions(conditions.now())
+        } catch (e: RuntimeException) {
+            // A maker's system that refuses a question is no reason not to sync.
+            Log.w(TAG, "conditions: ${e.javaClass.simpleName}")
+        }
+    }
 
     private suspend fun Pod.quietly(call: suspend Pod.() -> Unit) {
         try {
