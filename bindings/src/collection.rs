@@ -143,8 +143,8 @@ impl CollectionHandle {
         run(cancel, async move { pod.count(&name).await }).await
     }
 
-    /// Makes and edits many documents at once, in as few entries as they fit in. Durable when it returns. A document that is named and not
-    /// here is made under that name. Async.
+    /// Makes and edits many documents at once, in as few entries as they fit in. Durable when it returns; if it throws, what went into entries
+    /// before stays. A document that is named and not here is made under that name. Async.
     pub async fn write(
         &self,
         writes: Vec<DocumentWrite>,

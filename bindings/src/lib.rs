@@ -9,6 +9,7 @@
 //! - Every call that can fail throws [`RhizomeError`]. A panic is one of its kinds; the pod stays usable.
 //! - Ids cross as lower-case hexadecimal, times as milliseconds since 1970-01-01 UTC, sizes in bytes.
 
+mod about;
 #[cfg(target_os = "android")]
 mod android;
 mod collection;
@@ -25,6 +26,7 @@ mod stream;
 mod testing;
 mod value;
 
+pub use about::{About, about};
 pub use collection::{
     CollectionHandle, DocumentWrite, ListCursor, ListDiff, ListRow, ListSubscription, Page, PlacedRow, Written,
 };

@@ -181,9 +181,11 @@ impl Pod {
             .await
     }
 
-    /// SQLite's own check of the log, and of every chain and signature of this device's author logs. Slow.
+    /// SQLite's own check of the log, and of every chain and signature of this device's author logs. Slow; dropped, it ends soon.
     pub async fn verify(&self) -> Result<u64, Error> {
-        self.work(Running::verify).await
+        let wanted = Arc::new(());
+        let asked = Arc::downgrade(&wanted);
+        self.work(move |running| running.verify(&|| asked.strong_count() == 0)).await
     }
 
     /// Lets go of every file, lock and socket, at a durable point. Until [`Pod::resume`], calls answer [`Error::Suspended`] at once. To be

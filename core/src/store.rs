@@ -13,7 +13,7 @@ mod receipts;
 mod views;
 mod writer;
 
-pub use database::{Read, Write};
+pub use database::{Read, Write, sqlite_source_id};
 pub use entries::{Appended, BranchHead, OwnLog};
 pub use error::{AppendError, StoreError};
 pub use folder::{Folder, FolderFile};

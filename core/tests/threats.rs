@@ -48,7 +48,7 @@ fn faults(page: &str, known: &BTreeSet<String>) -> Vec<String> {
 fn every_threat_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut known = BTreeSet::new();
-    for dir in ["core", "cloud", "examples", "tests/faults", "tests/fuzz"] {
+    for dir in ["bindings", "core", "cloud", "examples", "tests/faults", "tests/fuzz"] {
         functions(&root.join(dir), &mut known);
     }
     let page = fs::read_to_string(root.join("docs/threats.md")).unwrap();

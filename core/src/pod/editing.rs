@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{EntryRef, Pod, running::lock};
+use super::{EntryRef, Pod, running::lock, writing::NOBODY};
 use crate::{
     crypto::{OsRandom, Random},
     document::{Document, DocumentError, EditOp, Key, Value},
@@ -60,7 +60,7 @@ impl Pod {
     /// A new document, under an id of its own. There is nothing of it until it is saved. Instant.
     pub fn new_document(&self, collection: &str) -> OpenDocument {
         let document = DocumentId((&mut OsRandom as &mut dyn Random).bytes());
-        self.opened(collection, document, Document::new(&[0; 32]))
+        self.opened(collection, document, Document::new(&NOBODY))
     }
 
     fn opened(&self, collection: &str, id: DocumentId, document: Document) -> OpenDocument {

@@ -279,8 +279,8 @@ impl Running {
         Ok(self.log.write(move |write| write.set_meta(&key, &value)).wait()?)
     }
 
-    /// Checks the database, and every chain and signature.
-    pub fn verify(&self) -> Result<u64, Error> {
+    /// Checks the database, and every chain and signature, unless it is `given_up`.
+    pub fn verify(&self, given_up: &dyn Fn() -> bool) -> Result<u64, Error> {
         self.log.integrity_check()?;
         let mut count = 0;
         for (author, branches) in self.log.read(|read| read.heads(&self.replica.identity()))? {
@@ -292,7 +292,7 @@ impl Running {
                     .log
                     .read(|read| read.range_after(&author, branch.branch, after, 1 << 20))?
                 {
-                    if *self.stop.borrow() {
+                    if *self.stop.borrow() || given_up() {
                         return Err(Error::Suspended);
                     }
                     let verified = range.verify(&device)?;

@@ -102,7 +102,7 @@ pub(super) struct EditSession {
 }
 
 /// The actor of a document that is read, or edited by others forked from it.
-const NOBODY: [u8; 32] = [0; 32];
+pub(super) const NOBODY: [u8; 32] = [0; 32];
 
 /// One document's changes have a section of their own.
 fn section(collection: &str, document: DocumentId, session: SessionId, changes: Vec<Vec<u8>>) -> Vec<Event> {

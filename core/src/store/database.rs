@@ -2,6 +2,8 @@
 
 use rusqlite::Connection;
 
+use super::StoreError;
+
 /// Reads from one database. Lent by a store for the length of a closure.
 pub struct Read<'a> {
     pub(super) conn: &'a Connection,
@@ -46,4 +48,10 @@ pub(super) fn bytes<const N: usize>(row: &rusqlite::Row<'_>, column: usize) -> r
             format!("{} bytes where {N} belong", value.len()).into(),
         )
     })
+}
+
+/// The source id of the SQLite that is linked: an app may have another one beside it.
+pub fn sqlite_source_id() -> Result<String, StoreError> {
+    let conn = Connection::open_in_memory()?;
+    Ok(conn.query_row("SELECT sqlite_source_id()", [], |row| row.get(0))?)
 }

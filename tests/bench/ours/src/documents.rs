@@ -44,7 +44,7 @@ pub struct Idle {
 /// Documents in one call: what the pod puts into one entry.
 const AT_ONCE: usize = 256;
 
-async fn write(pod: &Pod, from: usize, count: usize) -> Result<(), Failure> {
+pub async fn write(pod: &Pod, from: usize, count: usize) -> Result<(), Failure> {
     for first in (from..from + count).step_by(AT_ONCE) {
         let until = (first + AT_ONCE).min(from + count);
         let edits = (first..until).map(|number| DocumentEdit {

@@ -2,6 +2,7 @@
 //! standard output what it did and how long that took. `tests/bench/run.py` starts them, beside those of the peers.
 
 mod append;
+mod calls;
 mod catchup;
 mod documents;
 mod live;
@@ -40,6 +41,8 @@ enum Program {
     MakeDocuments(documents::Making),
     /// Opens a pod and lists the first documents by date.
     Open(documents::Opening),
+    /// Makes a pod and calls it, again and again.
+    Calls(calls::Options),
     /// Makes three devices with documents and a cloud peer, all with everything.
     MakeIdle(documents::Idle),
     /// Syncs a pod once and counts the bytes.
@@ -62,6 +65,7 @@ async fn run(program: Program) -> Result<Value, Failure> {
         Program::Verify(options) => tokio::task::spawn_blocking(move || verify::verify(options)).await?,
         Program::MakeDocuments(making) => documents::make(making).await,
         Program::Open(opening) => documents::open(opening).await,
+        Program::Calls(options) => calls::call(options).await,
         Program::MakeIdle(idle) => documents::make_idle(idle).await,
         Program::Sync(options) => wake::sync(options).await,
         Program::Writer(options) => wake::write(options).await,

@@ -1,0 +1,66 @@
+internal import RhizomeCore
+
+/// A document that is open for editing.
+///
+/// Reading and editing are instant: they touch memory only and may be called on the main thread. ``save()`` makes the edits since the last save
+/// durable, as one change. What others wrote comes in by ``refresh()`` alone, so that places in texts and lists mean what the person saw.
+public final class Document: Sendable {
+    private let handle: DocumentHandle
+
+    init(handle: DocumentHandle) { self.handle = handle }
+
+    /// Its id.
+    public var id: DocumentID { DocumentID(rawValue: handle.id()) }
+
+    /// Everything it shows, unsaved edits among it.
+    public func value() throws -> Value { Value(try mapped { try handle.value() }) }
+
+    /// The value at the end of a path; `nil` if there is none.
+    public func get(_ path: DocumentPath) throws -> Value? { try mapped { try handle.get(at: path.core) }.map { Value($0) } }
+
+    /// Edits it in memory: all of the edits or, if it throws, none.
+    public func edit(_ edits: [Edit]) throws {
+        try mapped { try handle.edit(edits: edits.map(\.core)) }
+    }
+
+    /// Puts a value at the end of a path; maps on the way are made.
+    public func set(_ path: DocumentPath, to value: Value) throws { try edit([.set(path, to: value)]) }
+
+    /// Removes the value at the end of a path.
+    public func delete(_ path: DocumentPath) throws { try edit([.delete(path)]) }
+
+    /// Puts a value into the list at a path, before the one at an index.
+    public func insert(_ value: Value, into path: DocumentPath, at index: Int) throws { try edit([.insert(path, at: index, value)]) }
+
+    /// In the text at a path, removes UTF-16 code units from a place on and puts something there. `NSRange` counts the same.
+    public func spliceText(_ path: DocumentPath, at: Int, delete: Int = 0, insert: String = "") throws {
+        try edit([.spliceText(path, at: at, delete: delete, insert: insert)])
+    }
+
+    /// Makes the text at a path read as given, by the least edits; one that is not there is made.
+    public func setText(_ path: DocumentPath, to text: String) throws { try edit([.setText(path, to: text)]) }
+
+    /// Adds to the counter at a path.
+    public func increment(_ path: DocumentPath, by amount: Int64 = 1) throws { try edit([.increment(path, by: amount)]) }
+
+    /// Whether every edit is on the disk.
+    public var isSaved: Bool { handle.isSaved() }
+
+    /// Makes the edits durable that were made before this call; gives the entry that holds them, if there was anything to write. If it
+    /// throws, the edits stay: save again.
+    @discardableResult
+    public func save() async throws -> EntryRef? {
+        try await cancellable { try await handle.save(cancel: $0) }.map { EntryRef($0) }
+    }
+
+    /// Saves, and brings in what others wrote since; gives whether the document shows something else now.
+    @discardableResult
+    public func refresh() async throws -> Bool {
+        try await cancellable { try await handle.refresh(cancel: $0) }
+    }
+
+    /// Forgets the edits since the last save.
+    public func discard() async throws {
+        try await cancellable { try await handle.discard(cancel: $0) }
+    }
+}

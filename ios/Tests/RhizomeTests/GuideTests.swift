@@ -1,0 +1,73 @@
+#if os(Linux)
+import Foundation
+import Testing
+
+@testable import Rhizome
+
+extension All {
+    /// The code that the README and the guide show.
+    @Suite struct Guide {
+        let scratch = Scratch()
+
+        @Test func the_first_lines() async throws {
+            let (folder, text) = (scratch.path("pod"), "A line that is kept.")
+            // guide: first-lines
+            let created = try await Pod.create(at: folder, name: "My iPhone", keeper: .keychain)
+            let journal = created.pod.collection("journal")             // created.words: 24 words, to be shown once
+
+            try await journal.create([.set("date", to: .date(.now)), .setText("text", to: text)])
+            let page = try await journal.list(by: "date", limit: 20)    // newest first; nothing waited for a network
+
+            for try await list in journal.newest(by: "date", limit: 20) {
+                show(list.rows)                                         // now, and whenever something changes here or elsewhere
+                break
+            }
+            // guide: end
+            #expect(page.rows.count == 1)
+            #expect(created.words.count == 24)
+            try await created.pod.shutdown()
+        }
+
+        @Test func editing_a_text() async throws {
+            let pod = try await Pod.make(scratch)
+            let id = try await pod.write("A line")
+            // guide: editing
+            let document = try await pod.collection("journal").open(id)
+            try document.spliceText("text", at: 6, insert: " more")     // instant: memory only
+            try document.set("mood", to: "calm")
+            try await document.save()                                   // one change, on the disk when it returns
+            try await document.refresh()                                // brings in what other devices wrote
+            // guide: end
+            #expect(try document.get("text") == .text("A line more"))
+            #expect(try await pod.collection("journal").get(id)?["mood"] == "calm")
+            try await pod.shutdown()
+        }
+
+        @Test func a_cloud_peer_and_the_truth_about_what_is_where() async throws {
+            let cloud = try await Cloud(scratch)
+            let pod = try await Pod.make(scratch)
+            let id = try await pod.write("A line")
+            let code = cloud.code
+            // guide: cloud-peer
+            let linking = pod.linkCloudPeer(code: code)                 // what `rhizome-cloud serve` shows
+            let number = try await linking.number                       // six digits, the same on both sides
+            linking.answer(same: await personSays(number))
+            _ = try await linking.finished()
+
+            try await pod.syncOnce(within: .seconds(25))
+            switch try await pod.status.sync {
+            case .upToDate(let since): show("Everything is on your cloud peer since \(since)")
+            case .syncing(let done, let total): show("\(done) of \(total)")
+            case .waiting(let reason): show(reason.text)
+            }
+            let holders = try await pod.collection("journal").holders(of: id)
+            // guide: end
+            #expect(holders.map(\.isCloudPeer) == [true])
+            try await pod.shutdown()
+        }
+
+        private func show(_: some Any) {}
+        private func personSays(_ number: String?) async -> Bool { number?.count == 6 }
+    }
+}
+#endif
