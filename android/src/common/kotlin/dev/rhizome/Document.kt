@@ -4,9 +4,7 @@ package dev.rhizome
  * A document that is open for editing. Edits take effect in memory at once, on any thread; [save] makes them durable. What others write comes in
  * by [refresh].
  */
-public class Document internal constructor(
-    private val handle: DocumentHandle,
-) : AutoCloseable {
+public class Document internal constructor(private val handle: DocumentHandle) : AutoCloseable {
     /** Its id. */
     public val id: String get() = instant { handle.id() }
 
@@ -49,18 +47,12 @@ public class Edits internal constructor() {
     internal val list = mutableListOf<EditOp>()
 
     /** Puts a value at the end of a path; maps on the way are made. */
-    public fun set(
-        path: List<PathKey>,
-        value: Value,
-    ) {
+    public fun set(path: List<PathKey>, value: Value) {
         list += EditOp.Set(path, value)
     }
 
     /** Puts a value into a top-level field. */
-    public operator fun set(
-        field: String,
-        value: Value,
-    ): Unit = set(path(field), value)
+    public operator fun set(field: String, value: Value): Unit = set(path(field), value)
 
     /** Removes the value at the end of a path. */
     public fun delete(path: List<PathKey>) {
@@ -68,43 +60,25 @@ public class Edits internal constructor() {
     }
 
     /** Puts a value into a list, before its [index]th value from 0; its length for the end. */
-    public fun insert(
-        path: List<PathKey>,
-        index: Int,
-        value: Value,
-    ) {
+    public fun insert(path: List<PathKey>, index: Int, value: Value) {
         list += EditOp.Insert(path, place(index), value)
     }
 
     /** In a text, removes [delete] code units from [at] on, and puts [insert] there. */
-    public fun spliceText(
-        path: List<PathKey>,
-        at: Int,
-        delete: Int,
-        insert: String,
-    ) {
+    public fun spliceText(path: List<PathKey>, at: Int, delete: Int, insert: String) {
         list += EditOp.SpliceText(path, place(at), place(delete), insert)
     }
 
     /** Makes a text read as given, by the least edits; one that is not there is made. */
-    public fun setText(
-        path: List<PathKey>,
-        text: String,
-    ) {
+    public fun setText(path: List<PathKey>, text: String) {
         list += EditOp.SetText(path, text)
     }
 
     /** As the other [setText], of a top-level field. */
-    public fun setText(
-        field: String,
-        text: String,
-    ): Unit = setText(path(field), text)
+    public fun setText(field: String, text: String): Unit = setText(path(field), text)
 
     /** Adds to a counter. */
-    public fun increment(
-        path: List<PathKey>,
-        by: Long,
-    ) {
+    public fun increment(path: List<PathKey>, by: Long) {
         list += EditOp.Increment(path, by)
     }
 }
@@ -115,14 +89,13 @@ private fun place(index: Int): ULong {
 }
 
 /** A path into a document: names of fields (`String`) and places in lists (`Int`, from 0). */
-public fun path(vararg steps: Any): List<PathKey> =
-    steps.map {
-        when (it) {
-            is String -> PathKey.Field(it)
-            is Int -> PathKey.Index(place(it))
-            else -> throw IllegalArgumentException("a step of a path is a String or an Int")
-        }
+public fun path(vararg steps: Any): List<PathKey> = steps.map {
+    when (it) {
+        is String -> PathKey.Field(it)
+        is Int -> PathKey.Index(place(it))
+        else -> throw IllegalArgumentException("a step of a path is a String or an Int")
     }
+}
 
 /** The value of a field, if this is a map and has it. */
 public operator fun Value.get(field: String): Value? = (this as? Value.Map)?.fields?.get(field)

@@ -4,9 +4,7 @@ package dev.rhizome
  * A link that is under way, on a device that has a pod: show [code] if there is one, show what [number] gives, [answer] what the person says of
  * it, and wait until it is [finished].
  */
-public class Linking internal constructor(
-    private val handle: LinkingHandle,
-) : AutoCloseable {
+public class Linking internal constructor(private val handle: LinkingHandle) : AutoCloseable {
     /** The code to show, as text and as a picture, if this side shows one. */
     public val code: String? get() = instant { handle.code() }
 
@@ -27,9 +25,7 @@ public class Linking internal constructor(
 }
 
 /** A link that is under way on a new device. As [Linking], and at its end there is a [pod]. */
-public class Joining internal constructor(
-    private val handle: LinkingHandle,
-) : AutoCloseable {
+public class Joining internal constructor(private val handle: LinkingHandle) : AutoCloseable {
     /** The code to show, as text and as a picture, if this side shows one. */
     public val code: String? get() = instant { handle.code() }
 

@@ -12,9 +12,7 @@ import kotlin.time.Duration.Companion.minutes
  * Properties, and functions that do not suspend, answer from memory and may be called on the main thread. Functions that suspend throw
  * [RhizomeException] and end early when their coroutine is cancelled. A folder that is opened twice in one process is one pod.
  */
-public class Pod internal constructor(
-    internal val handle: PodHandle,
-) : AutoCloseable {
+public class Pod internal constructor(internal val handle: PodHandle) : AutoCloseable {
     private val closed = AtomicBoolean()
 
     /** The identity's DID. */
@@ -45,8 +43,7 @@ public class Pod internal constructor(
     public fun setConditions(conditions: Conditions): Unit = instant { handle.setConditions(conditions) }
 
     /** Makes a code that a new device scans to join this identity; good for [expiresIn]. */
-    public suspend fun invite(expiresIn: Duration = 10.minutes): Linking =
-        Linking(awaiting { handle.invite(seconds(expiresIn), it) })
+    public suspend fun invite(expiresIn: Duration = 10.minutes): Linking = Linking(awaiting { handle.invite(seconds(expiresIn), it) })
 
     /** Lets the new device that shows [code] into this identity: it will read everything. */
     public fun linkDevice(code: String): Linking = Linking(instant { handle.linkDevice(code) })
@@ -61,10 +58,8 @@ public class Pod internal constructor(
      * The whole job of a background wake: connects, moves what is missing both ways, gets durable receipts and closes, within [deadline] and
      * [byteBudget] (bytes both ways). What was moved stays moved, however it ends; what went wrong with a peer stands in the report.
      */
-    public suspend fun syncOnce(
-        deadline: Duration,
-        byteBudget: Long? = null,
-    ): SyncReport = awaiting { handle.syncOnce(deadline.inWholeMilliseconds.coerceAtLeast(0).toULong(), byteBudget?.toULong(), it) }
+    public suspend fun syncOnce(deadline: Duration, byteBudget: Long? = null): SyncReport =
+        awaiting { handle.syncOnce(deadline.inWholeMilliseconds.coerceAtLeast(0).toULong(), byteBudget?.toULong(), it) }
 
     /**
      * Stays connected to every cloud peer until the result is stopped or closed: new entries move at once, both ways. For the foreground: an
@@ -107,33 +102,19 @@ public class Pod internal constructor(
     /** Makes, opens and joins pods. */
     public companion object {
         /** Makes a new identity with this as its first device, called [name] on the person's other devices. */
-        public suspend fun create(
-            options: PodOptions,
-            keeper: SecretKeeper,
-            name: String,
-        ): NewPod = awaiting { createPod(options, keeper, name, it) }.let { NewPod(Pod(it.pod), it.words) }
+        public suspend fun create(options: PodOptions, keeper: SecretKeeper, name: String): NewPod =
+            awaiting { createPod(options, keeper, name, it) }.let { NewPod(Pod(it.pod), it.words) }
 
         /** Opens the pod in a folder. */
-        public suspend fun open(
-            options: PodOptions,
-            keeper: SecretKeeper,
-        ): Pod = Pod(awaiting { openPod(options, keeper, it) })
+        public suspend fun open(options: PodOptions, keeper: SecretKeeper): Pod = Pod(awaiting { openPod(options, keeper, it) })
 
         /** Joins the identity of the device that shows [code], as a new device called [name]. */
-        public fun join(
-            options: PodOptions,
-            keeper: SecretKeeper,
-            name: String,
-            code: String,
-        ): Joining = Joining(instant { joinPod(options, keeper, name, code) })
+        public fun join(options: PodOptions, keeper: SecretKeeper, name: String, code: String): Joining =
+            Joining(instant { joinPod(options, keeper, name, code) })
 
         /** Makes a code that a device of an identity scans to let this new one in; good for [expiresIn]. */
-        public suspend fun awaitLink(
-            options: PodOptions,
-            keeper: SecretKeeper,
-            name: String,
-            expiresIn: Duration = 10.minutes,
-        ): Joining = Joining(awaiting { dev.rhizome.awaitLink(options, keeper, name, seconds(expiresIn), it) })
+        public suspend fun awaitLink(options: PodOptions, keeper: SecretKeeper, name: String, expiresIn: Duration = 10.minutes): Joining =
+            Joining(awaiting { dev.rhizome.awaitLink(options, keeper, name, seconds(expiresIn), it) })
     }
 }
 
@@ -154,9 +135,7 @@ public class NewPod internal constructor(
 }
 
 /** Keeps a pod live until it is stopped or closed. */
-public class Live internal constructor(
-    private val handle: LiveHandle,
-) : AutoCloseable {
+public class Live internal constructor(private val handle: LiveHandle) : AutoCloseable {
     /** Ends the live sessions and waits for their last words. Can be called again. */
     public suspend fun stop(): Unit = toItsEnd { handle.stop() }
 
@@ -165,9 +144,7 @@ public class Live internal constructor(
 }
 
 /** A cloud peer of this identity: an always-on device of the person's own that stores what it cannot read. */
-public class CloudPeer internal constructor(
-    private val handle: CloudPeerHandle,
-) : AutoCloseable {
+public class CloudPeer internal constructor(private val handle: CloudPeerHandle) : AutoCloseable {
     /** Its signing key. */
     public val key: String get() = instant { handle.key() }
 

@@ -1,9 +1,7 @@
 package dev.rhizome
 
 /** An append-only event log for one kind of data: an application's own events, in the order that every device agrees on. */
-public class Stream internal constructor(
-    private val handle: StreamHandle,
-) : AutoCloseable {
+public class Stream internal constructor(private val handle: StreamHandle) : AutoCloseable {
     /** Its label. */
     public val label: String get() = instant { handle.label() }
 

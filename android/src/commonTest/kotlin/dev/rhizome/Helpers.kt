@@ -22,22 +22,22 @@ class TestKeeper : SecretKeeper {
     @Volatile
     var wrong = false
 
-    override fun load(id: ByteArray): KeptSecret =
-        when (answers) {
-            Answers.OK -> {
-                val secret = synchronized(secrets) { secrets[name(id)] }
-                if (secret == null) KeptSecret.Absent else KeptSecret.Found(if (wrong) ByteArray(secret.size) { 7 } else secret)
-            }
-            Answers.LOCKED -> KeptSecret.Locked
-            Answers.ABSENT -> KeptSecret.Absent
-            Answers.FAILING -> throw KeeperException.Failed("the test said so")
-            Answers.THROWING -> error("not what a keeper may throw: the person's name")
+    override fun load(id: ByteArray): KeptSecret = when (answers) {
+        Answers.OK -> {
+            val secret = synchronized(secrets) { secrets[name(id)] }
+            if (secret == null) KeptSecret.Absent else KeptSecret.Found(if (wrong) ByteArray(secret.size) { 7 } else secret)
         }
 
-    override fun create(
-        id: ByteArray,
-        secret: ByteArray,
-    ) {
+        Answers.LOCKED -> KeptSecret.Locked
+
+        Answers.ABSENT -> KeptSecret.Absent
+
+        Answers.FAILING -> throw KeeperException.Failed("the test said so")
+
+        Answers.THROWING -> error("not what a keeper may throw: the person's name")
+    }
+
+    override fun create(id: ByteArray, secret: ByteArray) {
         check(synchronized(secrets) { secrets.put(name(id), secret) } == null) { "a secret is never overwritten" }
     }
 
@@ -49,10 +49,7 @@ class Folder : AutoCloseable {
     val file: File = Files.createTempDirectory("rhizome").toFile()
 
     /** How to open a pod in it, on loopback. */
-    fun options(
-        name: String = "pod",
-        listen: String = "127.0.0.1:0",
-    ) = PodOptions(path = file.resolve(name).path, listen = listOf(listen))
+    fun options(name: String = "pod", listen: String = "127.0.0.1:0") = PodOptions(path = file.resolve(name).path, listen = listOf(listen))
 
     override fun close() {
         file.deleteRecursively()
@@ -60,9 +57,7 @@ class Folder : AutoCloseable {
 }
 
 /** A real cloud peer: the program, on loopback. */
-class CloudProcess(
-    private val data: File,
-) : AutoCloseable {
+class CloudProcess(private val data: File) : AutoCloseable {
     private val program = checkNotNull(System.getProperty("rhizome.cloud")) { "rhizome.cloud names the program" }
     private val serving = start("serve", "--data", data.path, "--listen", "127.0.0.1:0", "--json")
 
@@ -83,10 +78,7 @@ class CloudProcess(
     private fun start(vararg words: String) =
         ProcessBuilder(program, *words).redirectError(data.resolveSibling("cloud.log")).start().also { it.outputStream.close() }
 
-    private fun event(
-        process: Process,
-        name: String,
-    ): String =
+    private fun event(process: Process, name: String): String =
         generateSequence { process.inputReader().readLine() }.firstOrNull { "\"$name\"" in it }
             ?: error("the cloud peer ended before it said $name: ${data.resolveSibling("cloud.log").readText()}")
 
@@ -103,11 +95,13 @@ fun <T> running(test: suspend () -> T) {
     runBlocking(Dispatchers.Default) { withTimeout(2.minutes) { test() } }
 }
 
+/** The same on the thread that calls it, as Android's main thread must be for activities. */
+fun <T> runningHere(test: suspend () -> T) {
+    runBlocking { withTimeout(2.minutes) { test() } }
+}
+
 /** Waits until something holds. */
-suspend fun until(
-    what: String,
-    holds: suspend () -> Boolean,
-) {
+suspend fun until(what: String, holds: suspend () -> Boolean) {
     repeat(6000) {
         if (holds()) return
         delay(10)
@@ -126,11 +120,7 @@ suspend inline fun <reified E : Throwable> thrown(call: suspend () -> Any?): E {
 }
 
 /** Links a new device by a code and the same number on both sides. */
-suspend fun link(
-    from: Pod,
-    options: PodOptions,
-    keeper: SecretKeeper,
-): Pod {
+suspend fun link(from: Pod, options: PodOptions, keeper: SecretKeeper): Pod {
     val here = from.invite()
     val there = Pod.join(options, keeper, "tablet", here.code!!)
     val number = here.number()
@@ -142,10 +132,7 @@ suspend fun link(
 }
 
 /** Links a cloud peer. */
-suspend fun linkCloud(
-    pod: Pod,
-    cloud: CloudProcess,
-) = pod.linkCloudPeer(cloud.code()).use {
+suspend fun linkCloud(pod: Pod, cloud: CloudProcess) = pod.linkCloudPeer(cloud.code()).use {
     check(it.number()?.length == 6)
     it.answer(true)
     it.finished()

@@ -25,25 +25,24 @@ import kotlin.time.Duration.Companion.seconds
 class ScenarioTest {
     @ParameterizedTest
     @MethodSource("scenarios")
-    fun `a scenario`(file: File) =
-        running {
-            val scenario = Json.parseToJsonElement(file.readText()).jsonObject
-            World().use { world ->
-                scenario["steps"]!!.jsonArray.forEachIndexed { number, json ->
-                    val step = Step(json.jsonObject, "${scenario["name"]}, step $number: $json")
-                    val wanted = step.maybe("error")?.jsonObject?.let { it["kind"].text to it["code"].text }
-                    val error =
-                        try {
-                            withTimeout(1.minutes) { world.take(step) }
-                            null
-                        } catch (e: RhizomeException) {
-                            e
-                        }
-                    assertEquals(wanted, error?.let { it::class.simpleName to it.code }, "${step.context}: $error")
-                    if (error == null) step.finish()
-                }
+    fun `a scenario`(file: File) = running {
+        val scenario = Json.parseToJsonElement(file.readText()).jsonObject
+        World().use { world ->
+            scenario["steps"]!!.jsonArray.forEachIndexed { number, json ->
+                val step = Step(json.jsonObject, "${scenario["name"]}, step $number: $json")
+                val wanted = step.maybe("error")?.jsonObject?.let { it["kind"].text to it["code"].text }
+                val error =
+                    try {
+                        withTimeout(1.minutes) { world.take(step) }
+                        null
+                    } catch (e: RhizomeException) {
+                        e
+                    }
+                assertEquals(wanted, error?.let { it::class.simpleName to it.code }, "${step.context}: $error")
+                if (error == null) step.finish()
             }
         }
+    }
 
     private companion object {
         @JvmStatic
@@ -58,10 +57,7 @@ class ScenarioTest {
 private val JsonElement?.text get() = this!!.jsonPrimitive.also { check(it.isString) }.content
 
 /** A step, which remembers what was asked of it: a field that no runner reads is a mistake. */
-private class Step(
-    private val fields: JsonObject,
-    val context: String,
-) {
+private class Step(private val fields: JsonObject, val context: String) {
     private val read = mutableSetOf<String>()
 
     fun maybe(name: String): JsonElement? {
@@ -83,9 +79,7 @@ private class Step(
 }
 
 /** A list that is watched, as the differences made it. The pulled form below the flows: a step pulls as often as it says. */
-private class Watched(
-    val subscription: ListSubscription,
-) {
+private class Watched(val subscription: ListSubscription) {
     var rows = emptyList<ListRow>()
     var pulled = false
 }
@@ -128,14 +122,20 @@ private class World : AutoCloseable {
                 assertEquals(24, made.words.size)
                 pods[name] = made.pod
             }
+
             "open" -> {
                 val name = step.text("pod")
                 pods[name] = Pod.open(folder.options(name), keeper(name))
             }
+
             "keeper" -> keeper(step.text("pod")).answers = Answers.valueOf(step.text("state").uppercase())
+
             "suspend" -> pod(step).suspend()
+
             "resume" -> pod(step).resume()
+
             "shutdown" -> pod(step).shutdown()
+
             "write" -> {
                 val named = step.list("writes").map { it.jsonObject["document"].text }
                 val writes = step.list("writes").map { DocumentWrite(ids[it.jsonObject["document"].text], edits(it.jsonObject["edits"]!!)) }
@@ -144,22 +144,32 @@ private class World : AutoCloseable {
                     ids[name] = written.id
                 }
             }
+
             "new" -> {
                 val document = collection(step).newDocument()
                 ids[step.text("document")] = document.id
                 handles[step.text("pod") to step.text("document")] = document
             }
+
             "openDocument" -> handles[step.text("pod") to step.text("document")] = collection(step).open(id(step))
+
             "edit" -> handle(step).edit { list += edits(step.json("edits")) }
+
             "save" -> handle(step).save().let { assertEquals(step.flag("written"), it != null, step.context) }
+
             "refresh" -> handle(step).refresh().let { assertEquals(step.flag("changed"), it, step.context) }
+
             "discard" -> handle(step).discard()
+
             "handle" -> {
                 assertEquals(step.flag("saved"), handle(step).isSaved, step.context)
                 assertEquals(value(step.json("value")), handle(step).value, step.context)
             }
+
             "get" -> assertEquals(step.maybe("value")?.let(::value), collection(step).get(id(step)), step.context)
+
             "id" -> assertEquals(null, pod(step).collection("journal").get(step.text("text")), step.context)
+
             "list" -> {
                 val pages = mutableListOf<List<String>>()
                 var after: ListCursor? = null
@@ -170,6 +180,7 @@ private class World : AutoCloseable {
                 } while (after != null)
                 assertEquals(step.list("pages").map(::names), pages, step.context)
             }
+
             "rows" -> {
                 val wanted =
                     step.list("rows").map { it.jsonObject }.map {
@@ -177,21 +188,31 @@ private class World : AutoCloseable {
                     }
                 assertEquals(wanted, collection(step).list(step.text("field"), 100).rows, step.context)
             }
+
             "count" -> assertEquals(step.int("count").toLong(), collection(step).count(), step.context)
+
             "append" -> pod(step).stream(step.text("stream")).append(events(step.list("events")))
+
             "events" -> assertEquals(events(step.list("events")), pod(step).stream(step.text("stream")).events(), step.context)
+
             "watch" -> {
                 val handle = pod(step).handle.collection(step.text("collection"))
                 lists[step.text("list")] = Watched(handle.watch(step.text("field"), step.int("limit").toUInt()))
             }
+
             "next" -> next(step)
+
             "cancel" -> lists.getValue(step.text("list")).subscription.cancel()
+
             "cloud" -> cloud = CloudProcess(folder.file.resolve("cloud"))
+
             "linkCloud" -> linkCloud(pod(step), cloud!!)
+
             "link" -> {
                 val name = step.text("newPod")
                 pods[name] = link(pod(step), folder.options(name), keeper(name))
             }
+
             "declined" -> {
                 val name = step.text("newPod")
                 val here = pod(step).invite()
@@ -202,15 +223,18 @@ private class World : AutoCloseable {
                 assertEquals("link", thrown<RhizomeException.Refused> { here.finished() }.code)
                 assertEquals("link", thrown<RhizomeException.Refused> { there.pod() }.code)
             }
+
             "join" -> {
                 val name = step.text("pod")
                 Pod.join(folder.options(name), keeper(name), name, step.text("code")).pod()
             }
+
             "sync" -> {
                 val report = pod(step).syncOnce(60.seconds)
                 assertEquals(step.text("state"), state(report.state), step.context)
                 assertTrue(report.peers.all { it.error == null }, step.context)
             }
+
             "conditions" ->
                 pod(step).setConditions(
                     Conditions(
@@ -221,6 +245,7 @@ private class World : AutoCloseable {
                         localNetworkDenied = step.flag("localNetworkDenied"),
                     ),
                 )
+
             "status" -> {
                 val status = pod(step).status()
                 step.maybe("state")?.let { assertEquals(it.text, state(status.sync), step.context) }
@@ -235,11 +260,13 @@ private class World : AutoCloseable {
                     step.maybe(name)?.let { assertEquals(it.jsonPrimitive.int, count, "${step.context}: $name") }
                 }
             }
+
             "holders" -> {
                 val holders = collection(step).holders(id(step))
                 assertEquals(step.int("clouds"), holders.count { it.cloud }, step.context)
                 assertEquals(step.int("devices"), holders.count { !it.cloud }, step.context)
             }
+
             else -> error("${step.context}: $what is not known")
         }
     }
@@ -262,12 +289,11 @@ private class World : AutoCloseable {
 
 private fun names(json: JsonElement) = json.jsonArray.map { it.text }
 
-private fun state(state: SyncState) =
-    when (state) {
-        is SyncState.UpToDate -> "up-to-date"
-        is SyncState.Syncing -> "syncing"
-        is SyncState.Waiting -> state.reason.kind
-    }
+private fun state(state: SyncState) = when (state) {
+    is SyncState.UpToDate -> "up-to-date"
+    is SyncState.Syncing -> "syncing"
+    is SyncState.Waiting -> state.reason.kind
+}
 
 private fun bytes(hex: String) = hex.chunked(2).map { it.toInt(16).toByte() }.toByteArray()
 
@@ -293,24 +319,22 @@ private fun value(json: JsonElement): Value {
     }
 }
 
-private fun steps(json: JsonElement) =
-    json.jsonArray.map { key ->
-        val step = key as JsonPrimitive
-        if (step.isString) PathKey.Field(step.content) else PathKey.Index(step.long.toULong())
-    }
+private fun steps(json: JsonElement) = json.jsonArray.map { key ->
+    val step = key as JsonPrimitive
+    if (step.isString) PathKey.Field(step.content) else PathKey.Index(step.long.toULong())
+}
 
-private fun edits(json: JsonElement) =
-    json.jsonArray.map { it.jsonObject }.map { edit ->
-        val number = { name: String -> edit[name]!!.jsonPrimitive.long }
-        val made =
-            when (val kind = edit.keys.first()) {
-                "set" -> EditOp.Set(steps(edit[kind]!!), value(edit["value"]!!))
-                "delete" -> EditOp.Delete(steps(edit[kind]!!))
-                "insert" -> EditOp.Insert(steps(edit[kind]!!), number("index").toULong(), value(edit["value"]!!))
-                "splice" -> EditOp.SpliceText(steps(edit[kind]!!), number("at").toULong(), number("cut").toULong(), edit["with"].text)
-                "setText" -> EditOp.SetText(steps(edit[kind]!!), edit["text"].text)
-                "increment" -> EditOp.Increment(steps(edit[kind]!!), number("by"))
-                else -> error("$kind is no edit")
-            }
-        made
-    }
+private fun edits(json: JsonElement) = json.jsonArray.map { it.jsonObject }.map { edit ->
+    val number = { name: String -> edit[name]!!.jsonPrimitive.long }
+    val made =
+        when (val kind = edit.keys.first()) {
+            "set" -> EditOp.Set(steps(edit[kind]!!), value(edit["value"]!!))
+            "delete" -> EditOp.Delete(steps(edit[kind]!!))
+            "insert" -> EditOp.Insert(steps(edit[kind]!!), number("index").toULong(), value(edit["value"]!!))
+            "splice" -> EditOp.SpliceText(steps(edit[kind]!!), number("at").toULong(), number("cut").toULong(), edit["with"].text)
+            "setText" -> EditOp.SetText(steps(edit[kind]!!), edit["text"].text)
+            "increment" -> EditOp.Increment(steps(edit[kind]!!), number("by"))
+            else -> error("$kind is no edit")
+        }
+    made
+}

@@ -16,10 +16,7 @@ import android.os.PowerManager
 import dev.rhizome.Conditions
 
 /** Asks the system what it says of this phone, and listens for changes, for as long as it is open. */
-internal class ConditionsWatch(
-    private val context: Context,
-    private val changed: (network: Boolean) -> Unit,
-) : AutoCloseable {
+internal class ConditionsWatch(private val context: Context, private val changed: (network: Boolean) -> Unit) : AutoCloseable {
     private val connectivity = context.getSystemService(ConnectivityManager::class.java)
 
     @Volatile
@@ -43,10 +40,7 @@ internal class ConditionsWatch(
                 changed(true)
             }
 
-            override fun onCapabilitiesChanged(
-                network: Network,
-                capabilities: NetworkCapabilities,
-            ) {
+            override fun onCapabilitiesChanged(network: Network, capabilities: NetworkCapabilities) {
                 // Told for every change of a signal's strength, too.
                 val before = metered(this@ConditionsWatch.capabilities)
                 this@ConditionsWatch.network = network
@@ -54,18 +48,12 @@ internal class ConditionsWatch(
                 if (metered(capabilities) != before) changed(false)
             }
 
-            override fun onLinkPropertiesChanged(
-                network: Network,
-                properties: LinkProperties,
-            ) = changed(true)
+            override fun onLinkPropertiesChanged(network: Network, properties: LinkProperties) = changed(true)
         }
 
     private val receiver =
         object : BroadcastReceiver() {
-            override fun onReceive(
-                context: Context,
-                intent: Intent,
-            ) = changed(false)
+            override fun onReceive(context: Context, intent: Intent) = changed(false)
         }
 
     init {
@@ -89,18 +77,17 @@ internal class ConditionsWatch(
     }
 
     /** What the system says now. */
-    fun now(): Conditions =
-        Conditions(
-            network =
-                when {
-                    network == null -> dev.rhizome.Network.NONE
-                    metered(capabilities) -> dev.rhizome.Network.METERED
-                    else -> dev.rhizome.Network.UNMETERED
-                },
-            dataSaver = connectivity.restrictBackgroundStatus == ConnectivityManager.RESTRICT_BACKGROUND_STATUS_ENABLED,
-            batteryLow = context.getSystemService(PowerManager::class.java).isPowerSaveMode || batteryLow(),
-            restricted = restricted(),
-        )
+    fun now(): Conditions = Conditions(
+        network =
+        when {
+            network == null -> dev.rhizome.Network.NONE
+            metered(capabilities) -> dev.rhizome.Network.METERED
+            else -> dev.rhizome.Network.UNMETERED
+        },
+        dataSaver = connectivity.restrictBackgroundStatus == ConnectivityManager.RESTRICT_BACKGROUND_STATUS_ENABLED,
+        batteryLow = context.getSystemService(PowerManager::class.java).isPowerSaveMode || batteryLow(),
+        restricted = restricted(),
+    )
 
     private fun metered(capabilities: NetworkCapabilities?) =
         capabilities?.hasCapability(NetworkCapabilities.NET_CAPABILITY_NOT_METERED) != true

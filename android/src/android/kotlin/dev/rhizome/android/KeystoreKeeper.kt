@@ -30,9 +30,7 @@ import javax.crypto.spec.GCMParameterSpec
  * A secret is *locked* until the phone was unlocked once since it started, and whenever the Keystore says that it cannot answer now. It is *absent* when its
  * file or its key is gone for good: the app was restored on another phone, or its data was cleared. Anything else is a failure that says so.
  */
-public class KeystoreKeeper(
-    context: Context,
-) : SecretKeeper {
+public class KeystoreKeeper(context: Context) : SecretKeeper {
     private val context = context.applicationContext
 
     /** Reads and unwraps a secret. */
@@ -63,36 +61,31 @@ public class KeystoreKeeper(
     }
 
     /** Wraps and writes a secret. */
-    override fun create(
-        id: ByteArray,
-        secret: ByteArray,
-    ): Unit =
-        synchronized(LOCK) {
-            val now = { throw KeeperException.Failed("the Keystore cannot be used before the phone is unlocked") }
-            if (locked()) now()
-            failing(now) {
-                val file = file(id)
-                if (file.exists()) throw KeeperException.Failed("there is a secret by this id already")
-                val keystore = keystore()
-                // A key without a file is what a crash in between left: no secret is under it.
-                val key = keystore.getKey(alias(id), null) as SecretKey? ?: makeKey(id)
-                val cipher = Cipher.getInstance(TRANSFORMATION)
-                cipher.init(Cipher.ENCRYPT_MODE, key)
-                cipher.updateAAD(id)
-                val wrapped = cipher.doFinal(secret)
-                check(cipher.iv.size == NONCE) { "the Keystore's nonce is ${cipher.iv.size} bytes long" }
-                file.parentFile!!.mkdirs()
-                val temporary = File(file.path + ".new")
-                FileOutputStream(temporary).use {
-                    it.write(byteArrayOf(VERSION) + cipher.iv + wrapped)
-                    it.fd.sync()
-                }
-                if (!temporary.renameTo(file)) throw IOException("rename")
+    override fun create(id: ByteArray, secret: ByteArray): Unit = synchronized(LOCK) {
+        val now = { throw KeeperException.Failed("the Keystore cannot be used before the phone is unlocked") }
+        if (locked()) now()
+        failing(now) {
+            val file = file(id)
+            if (file.exists()) throw KeeperException.Failed("there is a secret by this id already")
+            val keystore = keystore()
+            // A key without a file is what a crash in between left: no secret is under it.
+            val key = keystore.getKey(alias(id), null) as SecretKey? ?: makeKey(id)
+            val cipher = Cipher.getInstance(TRANSFORMATION)
+            cipher.init(Cipher.ENCRYPT_MODE, key)
+            cipher.updateAAD(id)
+            val wrapped = cipher.doFinal(secret)
+            check(cipher.iv.size == NONCE) { "the Keystore's nonce is ${cipher.iv.size} bytes long" }
+            file.parentFile!!.mkdirs()
+            val temporary = File(file.path + ".new")
+            FileOutputStream(temporary).use {
+                it.write(byteArrayOf(VERSION) + cipher.iv + wrapped)
+                it.fd.sync()
             }
+            if (!temporary.renameTo(file)) throw IOException("rename")
         }
+    }
 
-    private fun locked() =
-        // False on phones that are not encrypted by file, where nothing is readable before the unlock anyway.
+    private fun locked() = // False on phones that are not encrypted by file, where nothing is readable before the unlock anyway.
         context.getSystemService(UserManager::class.java)?.isUserUnlocked == false
 
     private fun file(id: ByteArray) = File(rhizomeFolder(context), "secrets/${hex(id)}.wrapped")
@@ -114,33 +107,32 @@ public class KeystoreKeeper(
         return KeyGenerator.getInstance(KeyProperties.KEY_ALGORITHM_AES, STORE).apply { init(spec) }.generateKey()
     }
 
-    private fun <T> failing(
-        locked: () -> T,
-        work: () -> T,
-    ): T =
-        try {
-            work()
-        } catch (e: KeeperException) {
-            throw e
-        } catch (_: UserNotAuthenticatedException) {
-            locked()
-        } catch (e: Exception) {
-            when {
-                isTransient(e) -> locked()
-                // Its key is there and cannot be read, now or later: the Keystore was cleared.
-                e is UnrecoverableKeyException -> throw KeeperException.Failed("the Keystore has lost the key of the device secret")
-                e is IOException -> throw KeeperException.Failed("the file of the device secret cannot be used: ${e.javaClass.simpleName}")
-                e is GeneralSecurityException || e is ProviderException || e is IllegalStateException ->
-                    throw KeeperException.Failed("the Keystore failed: ${e.javaClass.simpleName}")
-                else -> throw e
-            }
+    private fun <T> failing(locked: () -> T, work: () -> T): T = try {
+        work()
+    } catch (e: KeeperException) {
+        throw e
+    } catch (_: UserNotAuthenticatedException) {
+        locked()
+    } catch (e: Exception) {
+        when {
+            isTransient(e) -> locked()
+
+            // Its key is there and cannot be read, now or later: the Keystore was cleared.
+            e is UnrecoverableKeyException -> throw KeeperException.Failed("the Keystore has lost the key of the device secret")
+
+            e is IOException -> throw KeeperException.Failed("the file of the device secret cannot be used: ${e.javaClass.simpleName}")
+
+            e is GeneralSecurityException || e is ProviderException || e is IllegalStateException ->
+                throw KeeperException.Failed("the Keystore failed: ${e.javaClass.simpleName}")
+
+            else -> throw e
         }
+    }
 
     /** Whether the Keystore itself says that it may answer later; phones before Android 13 do not say. */
-    private fun isTransient(error: Throwable): Boolean =
-        generateSequence(error) { it.cause }.take(8).any {
-            Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU && it is android.security.KeyStoreException && it.isTransientFailure
-        }
+    private fun isTransient(error: Throwable): Boolean = generateSequence(error) { it.cause }.take(8).any {
+        Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU && it is android.security.KeyStoreException && it.isTransientFailure
+    }
 
     private companion object {
         const val STORE = "AndroidKeyStore"

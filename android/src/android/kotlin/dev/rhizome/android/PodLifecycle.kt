@@ -41,6 +41,10 @@ public class PodLifecycle private constructor(
     private val schedule: SyncSchedule,
     private val open: suspend () -> Pod?,
 ) {
+    internal val scheduler: JobScheduler =
+        application.getSystemService(JobScheduler::class.java).let {
+            if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.UPSIDE_DOWN_CAKE) it.forNamespace(NAMESPACE) else it
+        }
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.Default)
 
     /** Held while the pod changes between its states. */
@@ -70,13 +74,12 @@ public class PodLifecycle private constructor(
      * The pod, open and not suspended for as long as the app is in front; `null` while there is none, that is, when `open` gave none. To be asked for again
      * after one was made.
      */
-    public suspend fun pod(): Pod? =
-        turn.withLock {
-            opened()?.also {
-                it.resume()
-                if (inFront && live == null) live = it.goLive()
-            }
+    public suspend fun pod(): Pod? = turn.withLock {
+        opened()?.also {
+            it.resume()
+            if (inFront && live == null) live = it.goLive()
         }
+    }
 
     /** Syncs now, as the repeated job does. `null` while there is no pod. */
     public suspend fun sync(): SyncReport? {
@@ -118,16 +121,15 @@ public class PodLifecycle private constructor(
     }
 
     /** Lets go of files and sockets, unless the app is in front or a job syncs. */
-    private suspend fun rest() =
-        turn.withLock {
-            if (inFront) return@withLock
-            live?.apply {
-                stop()
-                close()
-            }
-            live = null
-            if (syncs == 0) pod?.quietly { suspend() }
+    private suspend fun rest() = turn.withLock {
+        if (inFront) return@withLock
+        live?.apply {
+            stop()
+            close()
         }
+        live = null
+        if (syncs == 0) pod?.quietly { suspend() }
+    }
 
     private fun enter() {
         inFront = true
@@ -162,7 +164,11 @@ public class PodLifecycle private constructor(
                 .setRequiredNetworkType(networkType())
                 .setBackoffCriteria(schedule.backoff.inWholeMilliseconds, JobInfo.BACKOFF_POLICY_EXPONENTIAL)
         if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.S) builder.setExpedited(true)
-        if (scheduler().schedule(builder.build()) != JobScheduler.RESULT_SUCCESS) Log.i(TAG, "the system takes no job now; the repeated one syncs")
+        if (scheduler.schedule(builder.build()) !=
+            JobScheduler.RESULT_SUCCESS
+        ) {
+            Log.i(TAG, "the system takes no job now; the repeated one syncs")
+        }
     }
 
     private fun networkType() = if (schedule.unmeteredOnly) JobInfo.NETWORK_TYPE_UNMETERED else JobInfo.NETWORK_TYPE_ANY
@@ -170,7 +176,7 @@ public class PodLifecycle private constructor(
     private fun scheduleRepeated() {
         // Scheduling a job that is there already would begin its interval again, at every start of the app.
         val terms = "${schedule.interval} ${schedule.unmeteredOnly} ${schedule.chargingOnly} ${schedule.batteryNotLow} ${schedule.backoff}"
-        if (scheduler().getPendingJob(schedule.jobId)?.extras?.getString(TERMS) == terms) return
+        if (scheduler.getPendingJob(schedule.jobId)?.extras?.getString(TERMS) == terms) return
         val job =
             JobInfo
                 .Builder(schedule.jobId, ComponentName(application, SyncJobService::class.java))
@@ -182,26 +188,20 @@ public class PodLifecycle private constructor(
                 .setPersisted(true)
                 .setExtras(PersistableBundle().apply { putString(TERMS, terms) })
                 .build()
-        if (scheduler().schedule(job) != JobScheduler.RESULT_SUCCESS) Log.w(TAG, "the system does not take the repeated job")
-    }
-
-    internal fun scheduler(): JobScheduler {
-        val scheduler = application.getSystemService(JobScheduler::class.java)
-        return if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.UPSIDE_DOWN_CAKE) scheduler.forNamespace(NAMESPACE) else scheduler
+        if (scheduler.schedule(job) != JobScheduler.RESULT_SUCCESS) Log.w(TAG, "the system does not take the repeated job")
     }
 
     /** A job of the system's, to be started; it tells [done] whether to come again. */
-    internal fun job(done: (again: Boolean) -> Unit): Job =
-        scope.launch(start = CoroutineStart.LAZY) {
-            val again =
-                try {
-                    sync()?.let { unfinished(it.state) } ?: false
-                } catch (e: RhizomeException) {
-                    Log.i(TAG, "a job ended: ${e.code}")
-                    e.retryable
-                }
-            done(again)
-        }
+    internal fun job(done: (again: Boolean) -> Unit): Job = scope.launch(start = CoroutineStart.LAZY) {
+        val again =
+            try {
+                sync()?.let { unfinished(it.state) } ?: false
+            } catch (e: RhizomeException) {
+                Log.i(TAG, "a job ended: ${e.code}")
+                e.retryable
+            }
+        done(again)
+    }
 
     private fun unfinished(state: SyncState) = state is SyncState.Waiting && state.reason.kind in WORTH_TRYING
 
@@ -222,19 +222,13 @@ public class PodLifecycle private constructor(
                 if (started == 0) leave()
             }
 
-            override fun onActivityCreated(
-                activity: Activity,
-                savedInstanceState: Bundle?,
-            ) = Unit
+            override fun onActivityCreated(activity: Activity, savedInstanceState: Bundle?) = Unit
 
             override fun onActivityResumed(activity: Activity) = Unit
 
             override fun onActivityPaused(activity: Activity) = Unit
 
-            override fun onActivitySaveInstanceState(
-                activity: Activity,
-                outState: Bundle,
-            ) = Unit
+            override fun onActivitySaveInstanceState(activity: Activity, outState: Bundle) = Unit
 
             override fun onActivityDestroyed(activity: Activity) = Unit
         }
@@ -256,7 +250,8 @@ public class PodLifecycle private constructor(
         internal val GRACE: Duration = 700.milliseconds
 
         /** What a later try may mend with nothing changed. */
-        private val WORTH_TRYING = setOf("not-tried", "new-entries", "peer-unreachable", "not-finished", "ended", "offline", "metered", "data-saver", "battery-low")
+        private val WORTH_TRYING =
+            setOf("not-tried", "new-entries", "peer-unreachable", "not-finished", "ended", "offline", "metered", "data-saver", "battery-low")
 
         @Volatile
         internal var installed: PodLifecycle? = null
@@ -266,11 +261,7 @@ public class PodLifecycle private constructor(
          * Installs it, in `Application.onCreate`. [open] opens the pod (`Pod.open(context)`), or gives `null` while the person has none; it is called when the
          * pod is first needed.
          */
-        public fun install(
-            application: Application,
-            schedule: SyncSchedule,
-            open: suspend () -> Pod?,
-        ): PodLifecycle {
+        public fun install(application: Application, schedule: SyncSchedule, open: suspend () -> Pod?): PodLifecycle {
             check(installed == null) { "a process has one PodLifecycle" }
             return PodLifecycle(application, schedule, open).also {
                 installed = it

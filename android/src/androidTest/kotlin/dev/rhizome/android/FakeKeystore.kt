@@ -28,15 +28,9 @@ class FakeKeystore : Provider("AndroidKeyStore", "1", "for tests") {
 
         override fun engineInit(random: SecureRandom?) = error("by alias only")
 
-        override fun engineInit(
-            keySize: Int,
-            random: SecureRandom?,
-        ) = error("by alias only")
+        override fun engineInit(keySize: Int, random: SecureRandom?) = error("by alias only")
 
-        override fun engineInit(
-            spec: AlgorithmParameterSpec,
-            random: SecureRandom?,
-        ) {
+        override fun engineInit(spec: AlgorithmParameterSpec, random: SecureRandom?) {
             alias = (spec as android.security.keystore.KeyGenParameterSpec).keystoreAlias
         }
 
@@ -48,18 +42,12 @@ class FakeKeystore : Provider("AndroidKeyStore", "1", "for tests") {
     }
 
     class Store : KeyStoreSpi() {
-        override fun engineGetKey(
-            alias: String,
-            password: CharArray?,
-        ): Key? {
+        override fun engineGetKey(alias: String, password: CharArray?): Key? {
             failure?.let { throw it() }
             return keys[alias]
         }
 
-        override fun engineLoad(
-            stream: InputStream?,
-            password: CharArray?,
-        ) = Unit
+        override fun engineLoad(stream: InputStream?, password: CharArray?) = Unit
 
         override fun engineContainsAlias(alias: String) = alias in keys
 
@@ -79,30 +67,15 @@ class FakeKeystore : Provider("AndroidKeyStore", "1", "for tests") {
 
         override fun engineGetCertificateAlias(certificate: Certificate): String? = null
 
-        override fun engineSetKeyEntry(
-            alias: String,
-            key: Key,
-            password: CharArray?,
-            chain: Array<out Certificate>?,
-        ) = error("not used")
+        override fun engineSetKeyEntry(alias: String, key: Key, password: CharArray?, chain: Array<out Certificate>?) = error("not used")
 
-        override fun engineSetKeyEntry(
-            alias: String,
-            key: ByteArray,
-            chain: Array<out Certificate>?,
-        ) = error("not used")
+        override fun engineSetKeyEntry(alias: String, key: ByteArray, chain: Array<out Certificate>?) = error("not used")
 
-        override fun engineSetCertificateEntry(
-            alias: String,
-            certificate: Certificate,
-        ) = error("not used")
+        override fun engineSetCertificateEntry(alias: String, certificate: Certificate) = error("not used")
 
         override fun engineDeleteEntry(alias: String) = error("not used")
 
-        override fun engineStore(
-            stream: OutputStream?,
-            password: CharArray?,
-        ) = error("not used")
+        override fun engineStore(stream: OutputStream?, password: CharArray?) = error("not used")
     }
 
     companion object {

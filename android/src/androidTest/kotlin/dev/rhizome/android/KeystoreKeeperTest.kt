@@ -40,95 +40,86 @@ class KeystoreKeeperTest {
     private fun unlocked(unlocked: Boolean) = shadowOf(application.getSystemService(UserManager::class.java)).setUserUnlocked(unlocked)
 
     @Test
-    fun `a secret is kept wrapped, found, and never overwritten`() =
-        running {
-            assertEquals(KeptSecret.Absent, keeper.load(id))
-            keeper.create(id, secret)
-            assertArrayEquals(secret, (KeystoreKeeper(application).load(id) as KeptSecret.Found).secret)
-            val file = secrets.listFiles()!!.single()
-            assertTrue(file.path.startsWith(application.noBackupFilesDir.path))
-            assertFalse(file.readBytes().toList().windowed(8).any { it == secret.take(8) })
-            val before = file.readBytes()
-            thrown<KeeperException.Failed> { keeper.create(id, ByteArray(32)) }
-            assertArrayEquals(before, file.readBytes())
-            assertEquals(1, FakeKeystore.keys.size)
-            assertEquals(KeptSecret.Absent, keeper.load(ByteArray(16)))
-        }
+    fun `a secret is kept wrapped, found, and never overwritten`() = running {
+        assertEquals(KeptSecret.Absent, keeper.load(id))
+        keeper.create(id, secret)
+        assertArrayEquals(secret, (KeystoreKeeper(application).load(id) as KeptSecret.Found).secret)
+        val file = secrets.listFiles()!!.single()
+        assertTrue(file.path.startsWith(application.noBackupFilesDir.path))
+        assertFalse(file.readBytes().toList().windowed(8).any { it == secret.take(8) })
+        val before = file.readBytes()
+        thrown<KeeperException.Failed> { keeper.create(id, ByteArray(32)) }
+        assertArrayEquals(before, file.readBytes())
+        assertEquals(1, FakeKeystore.keys.size)
+        assertEquals(KeptSecret.Absent, keeper.load(ByteArray(16)))
+    }
 
     @Test
-    fun `locked and gone are told apart`() =
-        running {
-            keeper.create(id, secret)
-            unlocked(false)
-            assertEquals(KeptSecret.Locked, keeper.load(id))
-            // Not even where there is none: nobody can know.
-            assertEquals(KeptSecret.Locked, keeper.load(ByteArray(16)))
-            thrown<KeeperException.Failed> { keeper.create(ByteArray(16), secret) }
-            unlocked(true)
-            FakeKeystore.failure = { UserNotAuthenticatedException() }
-            assertEquals(KeptSecret.Locked, keeper.load(id))
-            FakeKeystore.failure = { ProviderException("the Keystore is busy", transientError()) }
-            assertEquals(KeptSecret.Locked, keeper.load(id))
-            FakeKeystore.failure = { UnrecoverableKeyException() }
-            thrown<KeeperException.Failed> { keeper.load(id) }
-            FakeKeystore.failure = { ProviderException("broken") }
-            thrown<KeeperException.Failed> { keeper.load(id) }
-            FakeKeystore.failure = null
-            assertArrayEquals(secret, (keeper.load(id) as KeptSecret.Found).secret)
-            FakeKeystore.failure = { KeyPermanentlyInvalidatedException() }
-            assertEquals(KeptSecret.Absent, keeper.load(id))
-            FakeKeystore.failure = null
-            FakeKeystore.keys.clear()
-            assertEquals(KeptSecret.Absent, keeper.load(id))
-        }
+    fun `locked and gone are told apart`() = running {
+        keeper.create(id, secret)
+        unlocked(false)
+        assertEquals(KeptSecret.Locked, keeper.load(id))
+        // Not even where there is none: nobody can know.
+        assertEquals(KeptSecret.Locked, keeper.load(ByteArray(16)))
+        thrown<KeeperException.Failed> { keeper.create(ByteArray(16), secret) }
+        unlocked(true)
+        FakeKeystore.failure = { UserNotAuthenticatedException() }
+        assertEquals(KeptSecret.Locked, keeper.load(id))
+        FakeKeystore.failure = { ProviderException("the Keystore is busy", transientError()) }
+        assertEquals(KeptSecret.Locked, keeper.load(id))
+        FakeKeystore.failure = { UnrecoverableKeyException() }
+        thrown<KeeperException.Failed> { keeper.load(id) }
+        FakeKeystore.failure = { ProviderException("broken") }
+        thrown<KeeperException.Failed> { keeper.load(id) }
+        FakeKeystore.failure = null
+        assertArrayEquals(secret, (keeper.load(id) as KeptSecret.Found).secret)
+        FakeKeystore.failure = { KeyPermanentlyInvalidatedException() }
+        assertEquals(KeptSecret.Absent, keeper.load(id))
+        FakeKeystore.failure = null
+        FakeKeystore.keys.clear()
+        assertEquals(KeptSecret.Absent, keeper.load(id))
+    }
 
     @Test
-    fun `a damaged file is a failure, not an absence`() =
-        running {
-            keeper.create(id, secret)
-            val file = secrets.listFiles()!!.single()
-            val good = file.readBytes()
-            for (place in good.indices) {
-                file.writeBytes(good.copyOf().also { it[place] = (it[place] + 1).toByte() })
-                thrown<KeeperException.Failed> { keeper.load(id) }
-            }
-            file.writeBytes(good.copyOf(10))
+    fun `a damaged file is a failure, not an absence`() = running {
+        keeper.create(id, secret)
+        val file = secrets.listFiles()!!.single()
+        val good = file.readBytes()
+        for (place in good.indices) {
+            file.writeBytes(good.copyOf().also { it[place] = (it[place] + 1).toByte() })
             thrown<KeeperException.Failed> { keeper.load(id) }
-            // Nor does a secret open under another id.
-            file.writeBytes(good)
-            FakeKeystore.keys["dev.rhizome." + "00".repeat(16)] = FakeKeystore.keys.values.single()
-            file.copyTo(File(secrets, "00".repeat(16) + ".wrapped"))
-            thrown<KeeperException.Failed> { keeper.load(ByteArray(16)) }
         }
+        file.writeBytes(good.copyOf(10))
+        thrown<KeeperException.Failed> { keeper.load(id) }
+        // Nor does a secret open under another id.
+        file.writeBytes(good)
+        FakeKeystore.keys["dev.rhizome." + "00".repeat(16)] = FakeKeystore.keys.values.single()
+        file.copyTo(File(secrets, "00".repeat(16) + ".wrapped"))
+        thrown<KeeperException.Failed> { keeper.load(ByteArray(16)) }
+    }
 
     @Test
-    fun `a pod is made, found, locked and lost`() =
-        running {
-            thrown<RhizomeException.NotFound> { Pod.open(application) }
-            val made = Pod.create(application, "phone")
-            val did = made.pod.did
-            assertTrue(made.pod.path.startsWith(application.noBackupFilesDir.path))
-            made.pod.close()
-            Pod.open(application).use { assertEquals(did, it.did) }
-            unlocked(false)
-            assertTrue(thrown<RhizomeException.Locked> { Pod.open(application) }.retryable)
-            unlocked(true)
-            val keys = FakeKeystore.keys.toMap()
-            FakeKeystore.keys.clear()
-            thrown<RhizomeException.NeedsRecovery> { Pod.open(application) }
-            FakeKeystore.keys += keys
-            Pod.open(application).use { assertEquals(did, it.did) }
-            thrown<IllegalArgumentException> { Pod.open(application, "../elsewhere") }
-        }
+    fun `a pod is made, found, locked and lost`() = running {
+        thrown<RhizomeException.NotFound> { Pod.open(application) }
+        val made = Pod.create(application, "phone")
+        val did = made.pod.did
+        assertTrue(made.pod.path.startsWith(application.noBackupFilesDir.path))
+        made.pod.close()
+        Pod.open(application).use { assertEquals(did, it.did) }
+        unlocked(false)
+        assertTrue(thrown<RhizomeException.Locked> { Pod.open(application) }.retryable)
+        unlocked(true)
+        val keys = FakeKeystore.keys.toMap()
+        FakeKeystore.keys.clear()
+        thrown<RhizomeException.NeedsRecovery> { Pod.open(application) }
+        FakeKeystore.keys += keys
+        Pod.open(application).use { assertEquals(did, it.did) }
+        thrown<IllegalArgumentException> { Pod.open(application, "../elsewhere") }
+    }
 
-    /** The system's own error, which apps cannot make. */
-    private fun transientError(): Throwable =
-        android.security.KeyStoreException::class.java
-            .getConstructor(Int::class.java, String::class.java)
-            .newInstance(BACKEND_BUSY, "busy")
-            .also { check(it.isTransientFailure) { "the test's error is a transient one" } }
-
-    private companion object {
-        const val BACKEND_BUSY = 18
+    /** The system's own error, which apps cannot make, with the first of its codes that it calls transient. */
+    private fun transientError(): Throwable {
+        val make = android.security.KeyStoreException::class.java.getConstructor(Int::class.java, String::class.java)
+        return (-1000..1000).asSequence().map { make.newInstance(it, "busy") }.first { it.isTransientFailure }
     }
 }

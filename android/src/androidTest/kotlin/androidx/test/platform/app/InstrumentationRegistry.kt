@@ -11,10 +11,7 @@ object InstrumentationRegistry {
     fun getInstrumentation(): Instrumentation = checkNotNull(instance)
 
     @JvmStatic
-    fun registerInstance(
-        instrumentation: Instrumentation?,
-        @Suppress("UNUSED_PARAMETER") arguments: Bundle?,
-    ) {
+    fun registerInstance(instrumentation: Instrumentation?, @Suppress("UNUSED_PARAMETER") arguments: Bundle?) {
         instance = instrumentation
     }
 }

@@ -12,9 +12,7 @@ interface IntentStubber {
 
 object IntentMonitorRegistry {
     @JvmStatic
-    fun registerInstance(
-        @Suppress("UNUSED_PARAMETER") instance: IntentMonitor?,
-    ) = Unit
+    fun registerInstance(@Suppress("UNUSED_PARAMETER") instance: IntentMonitor?) = Unit
 }
 
 object IntentStubberRegistry {

@@ -33,7 +33,5 @@ object ActivityLifecycleMonitorRegistry {
 
 object ApplicationLifecycleMonitorRegistry {
     @JvmStatic
-    fun registerInstance(
-        @Suppress("UNUSED_PARAMETER") instance: ApplicationLifecycleMonitor?,
-    ) = Unit
+    fun registerInstance(@Suppress("UNUSED_PARAMETER") instance: ApplicationLifecycleMonitor?) = Unit
 }

@@ -19,18 +19,12 @@ class ActivityLifecycleMonitorImpl : ActivityLifecycleMonitor {
 
     override fun getLifecycleStageOf(activity: Activity): Stage? = stages[activity]
 
-    fun signalLifecycleChange(
-        stage: Stage,
-        activity: Activity,
-    ) {
+    fun signalLifecycleChange(stage: Stage, activity: Activity) {
         stages[activity] = stage
     }
 }
 
 class ApplicationLifecycleMonitorImpl : ApplicationLifecycleMonitor {
     @Suppress("UNUSED_PARAMETER")
-    fun signalLifecycleChange(
-        application: Application,
-        stage: ApplicationStage,
-    ) = Unit
+    fun signalLifecycleChange(application: Application, stage: ApplicationStage) = Unit
 }
