@@ -76,7 +76,8 @@ def test(write):
     generate(build, library)
     place(library, build)
     run(sys.executable, os.path.join(HERE, "native", "build.py"), "--self-test")
-    run("mvn", "-q", "-B", "-N", "antrun:run@ktlint", cwd=HERE)
+    # Not quiet: what it finds is told as information.
+    run("mvn", "-B", "-N", f"-Drhizome.build={build}", "antrun:run@ktlint", cwd=HERE)
     maven(build, "test", *(["-Drhizome.api.write=true"] if write else []))
     print("android: the Kotlin tests passed")
 

@@ -83,7 +83,7 @@ class FlowTest {
                     reader.cancelAndJoin()
                 }
             }
-            until("no task is left") { pod.handle.alive().tasks == before }
+            until("no task is left") { pod.handle.alive().tasks == 1uL }
         }
     }
 
