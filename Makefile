@@ -99,6 +99,18 @@ mutantsall: rust venv ## change all that verifies, opens and authorises, one pla
 	$(PY) -m pip install --quiet --disable-pip-version-check -r tests/mutants/requirements.txt
 	$(PY) tests/mutants/campaign.py $(FILES)
 
+.PHONY: kotlin
+kotlin: rust ## test the Kotlin library: JUnit on the JVM, Robolectric for Android, formatting, public names
+	python3 android/make.py test
+
+.PHONY: android
+android: rust ## the jar and the AAR into a local Maven repository, and use both there; with ANDROID_NDK_HOME for release
+	python3 android/make.py package
+
+.PHONY: arm
+arm: rust ## the core's quick tests for ARM64 Linux, emulated (Linux)
+	python3 android/make.py arm
+
 .PHONY: vectors
 vectors: rust ## write tests/vectors again, after a change of format
 	RHIZOME_UPDATE_VECTORS=1 cargo test --locked -p rhizome --test vectors

@@ -18,9 +18,7 @@ private const val AT_ONCE = 256
 private const val ROWS = 100
 private const val FIRST = 1_700_000_000_000
 
-private class Arguments(
-    private val words: List<String>,
-) {
+private class Arguments(private val words: List<String>) {
     val what = words.firstOrNull()
 
     fun text(name: String): String {
@@ -29,8 +27,7 @@ private class Arguments(
         return words[place + 1]
     }
 
-    fun number(name: String): Int =
-        requireNotNull(text(name).toIntOrNull()?.takeIf { it > 0 }) { "--$name is a number above 0" }
+    fun number(name: String): Int = requireNotNull(text(name).toIntOrNull()?.takeIf { it > 0 }) { "--$name is a number above 0" }
 }
 
 private fun Duration.per(count: Int) = toDouble(DurationUnit.SECONDS) / count

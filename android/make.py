@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Builds and tests the Kotlin library; `make kotlin`, `make android` and `make arm` call it.
+
+    python3 android/make.py test       the library against the real native one and a real cloud peer: JUnit on the JVM, Robolectric for the Android layer,
+                                       formatting (ktlint), the committed dumps of the public names (`--write` makes them anew)
+    python3 android/make.py package    the jar and the AAR, with sources and documentation, in a local Maven repository; used there by an empty project and through R8
+    python3 android/make.py arm        the core's tests for ARM64 Linux, emulated
+
+Needs Rust, JDK 17 or later, Maven 3.8 or later. What is missing on Debian is installed where it may be. Everything made stands in $RHIZOME_CACHE.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+CACHE = os.environ.get("RHIZOME_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "rhizome")
+TARGET = os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target")
+# As JNA names them.
+HOST = f"{platform.system().lower()}-{ {'x86_64': 'x86-64', 'amd64': 'x86-64', 'arm64': 'aarch64'}.get(platform.machine().lower(), platform.machine().lower()) }"
+LIBRARY = "librhizome_ffi.dylib" if platform.system() == "Darwin" else "librhizome_ffi.so"
+
+
+def run(*command, cwd=ROOT, env=None):
+    print("+", " ".join(command), flush=True)
+    done = subprocess.run(command, cwd=cwd, env=env)
+    if done.returncode != 0:
+        sys.exit(f"android: failed: {' '.join(command)}")
+
+
+def need(programs):
+    """Programs and their Debian packages."""
+    missing = [package for program, package in programs.items() if not shutil.which(program)]
+    if not missing:
+        return
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        run("apt-get", "update", "-qq")
+        run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+        missing = [package for program, package in programs.items() if not shutil.which(program)]
+    if missing:
+        sys.exit(f"android: missing: {', '.join(missing)} (Debian's names)")
+
+
+def generate(build, library):
+    # Apart from the library: the generator's features of uniffi would build the library again.
+    run("cargo", "build", "--locked", "-p", "rhizome-bindgen")
+    shutil.rmtree(os.path.join(build, "generated"), ignore_errors=True)
+    run(sys.executable, os.path.join(HERE, "generate.py"), "--bindgen", os.path.join(TARGET, "debug", "rhizome-bindgen"), "--library", library, "--out", os.path.join(build, "generated"))
+
+
+def place(library, build):
+    folder = os.path.join(build, "natives", HOST)
+    os.makedirs(folder, exist_ok=True)
+    shutil.copy2(library, os.path.join(folder, LIBRARY))
+
+
+def maven(build, *words):
+    # A class whose source is gone must not stay.
+    for module in ("jvm", "aar"):
+        for part in ("classes", "test-classes"):
+            shutil.rmtree(os.path.join(build, module, part), ignore_errors=True)
+    cloud = os.path.join(TARGET, "debug", "rhizome-cloud")
+    run("mvn", "-q", "-B", f"-Drhizome.build={build}", f"-Drhizome.cloud={cloud}", f"-Drhizome.host={HOST}", *words, cwd=HERE)
+
+
+def test(write):
+    need({"mvn": "maven", "javac": "openjdk-17-jdk-headless"})
+    build = os.path.join(CACHE, "kotlin")
+    run("cargo", "build", "--locked", "-p", "rhizome-ffi", "--features", "rhizome-ffi/testing")
+    run("cargo", "build", "--locked", "-p", "rhizome-cloud")
+    library = os.path.join(TARGET, "debug", LIBRARY)
+    generate(build, library)
+    place(library, build)
+    run(sys.executable, os.path.join(HERE, "native", "build.py"), "--self-test")
+    # Not quiet: what it finds is told as information.
+    run("mvn", "-B", "-N", f"-Drhizome.build={build}", "antrun:run@ktlint", cwd=HERE)
+    maven(build, "test", *(["-Drhizome.api.write=true"] if write else []))
+    print("android: the Kotlin tests passed")
+
+
+def package():
+    need({"mvn": "maven", "javac": "openjdk-17-jdk-headless", "strip": "binutils"})
+    build, repository = os.path.join(CACHE, "android"), os.path.join(CACHE, "maven")
+    run(sys.executable, os.path.join(HERE, "native", "build.py"), "--package", "rhizome-ffi", "--check-x86_64")
+    run(sys.executable, os.path.join(HERE, "native", "build.py"), "--package", "rhizome-ffi", "--out", os.path.join(build, "arm64-v8a"))
+    run("cargo", "build", "--locked", "--release", "-p", "rhizome-ffi")
+    library = os.path.join(TARGET, "release", LIBRARY)
+    generate(build, library)
+    place(library, build)
+    run("strip", "-x" if platform.system() == "Darwin" else "--strip-unneeded", os.path.join(build, "natives", HOST, LIBRARY))
+    maven(build, "package", "dokka:dokka", "-DskipTests", "-Dmaven.test.skip=true")
+    run(sys.executable, os.path.join(HERE, "pack.py"), "--build", build, "--repository", repository)
+    run(sys.executable, os.path.join(HERE, "check", "check.py"), "--build", build, "--repository", repository, env={**os.environ, "RHIZOME_HOST": HOST})
+    if not os.environ.get("ANDROID_NDK_HOME"):
+        print("android: skipped: building the native library with the NDK. What stands in the AAR was linked against stand-ins and says so; it is not for release.\n"
+              "android: to build one that is, install the NDK (Android Studio's SDK manager has it) and set ANDROID_NDK_HOME.")
+    print(f"android: to use it from Gradle, name the repository: maven {{ url = uri(\"file://{repository}\") }}")
+
+
+# The unit tests, and what looks at bytes, verdicts and files. Left out: `simulation`, `kill` and `memory`, which take minutes without emulation; `hostile`, `live` and
+# `cuts`, which hold times that emulation stretches; `secrets` and `leaks`, which read the process's memory, and here that is the emulator's; `house`, `threats`,
+# `log_lines` and `raw`, which look at the sources.
+ARM_TESTS = ["--lib"] + [word for name in ("vectors", "fixtures", "identity", "refusals", "pod") for word in ("--test", name)]
+
+
+def arm():
+    need({"aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu", "qemu-aarch64-static": "qemu-user-static"})
+    target = "aarch64-unknown-linux-gnu"
+    run("rustup", "target", "add", target)
+    env = {**os.environ, "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER": "aarch64-linux-gnu-gcc", "CC_aarch64_unknown_linux_gnu": "aarch64-linux-gnu-gcc",
+           "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER": "qemu-aarch64-static -L /usr/aarch64-linux-gnu"}
+    run("cargo", "test", "--locked", "-p", "rhizome", "--target", target, *ARM_TESTS, env=env)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["test", "package", "arm"])
+    parser.add_argument("--write", action="store_true")
+    args = parser.parse_args()
+    {"test": lambda: test(args.write), "package": package, "arm": arm}[args.task]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,2 @@
+#pragma once
+#define HWCAP_AES (1 << 3)

@@ -1,0 +1,17 @@
+// One of the few names of AndroidX that Robolectric calls: with these, the tests need nothing that is not on Maven Central.
+package androidx.test.platform.app
+
+import android.app.Instrumentation
+import android.os.Bundle
+
+object InstrumentationRegistry {
+    private var instance: Instrumentation? = null
+
+    @JvmStatic
+    fun getInstrumentation(): Instrumentation = checkNotNull(instance)
+
+    @JvmStatic
+    fun registerInstance(instrumentation: Instrumentation?, @Suppress("UNUSED_PARAMETER") arguments: Bundle?) {
+        instance = instrumentation
+    }
+}

@@ -1,0 +1,159 @@
+package dev.rhizome
+
+import kotlinx.coroutines.flow.Flow
+import kotlinx.coroutines.runBlocking
+import java.util.concurrent.atomic.AtomicBoolean
+import kotlin.time.Duration
+import kotlin.time.Duration.Companion.minutes
+
+/**
+ * One person's data on one device: a folder, a device secret, an identity.
+ *
+ * Properties, and functions that do not suspend, answer from memory and may be called on the main thread. Functions that suspend throw
+ * [RhizomeException] and end early when their coroutine is cancelled. A folder that is opened twice in one process is one pod.
+ */
+public class Pod internal constructor(internal val handle: PodHandle) : AutoCloseable {
+    private val closed = AtomicBoolean()
+
+    /** The identity's DID. */
+    public val did: String get() = instant { handle.did() }
+
+    /** The signing key of this device, by which others know it. */
+    public val device: String get() = instant { handle.device() }
+
+    /** The identity's DID document (W3C DID Core 1.0) as JSON, as far as its log is ordered. */
+    public val didDocument: String get() = instant { handle.didDocument() }
+
+    /** The folder. */
+    public val path: String get() = instant { handle.path() }
+
+    /** Documents of one kind. There is nothing of a collection before the first document in it. */
+    public fun collection(name: String): Collection = Collection(instant { handle.collection(name) })
+
+    /** An event log for one kind of data. There is nothing of a stream before the first event in it. */
+    public fun stream(label: String): Stream = Stream(instant { handle.stream(label) })
+
+    /** The pod's state, with its reasons. */
+    public suspend fun status(): Status = awaiting { handle.status(it) }
+
+    /** The status, at first and whenever it is another. Ends when the pod is shut down; while it is suspended it waits. */
+    public fun statusFlow(): Flow<Status> = pulled(handle::watchStatus, { next(it) }, { cancel() })
+
+    /** Says what the system says of this device; a status gives it as the reason why something waits. */
+    public fun setConditions(conditions: Conditions): Unit = instant { handle.setConditions(conditions) }
+
+    /** Makes a code that a new device scans to join this identity; good for [expiresIn]. */
+    public suspend fun invite(expiresIn: Duration = 10.minutes): Linking = Linking(awaiting { handle.invite(seconds(expiresIn), it) })
+
+    /** Lets the new device that shows [code] into this identity: it will read everything. */
+    public fun linkDevice(code: String): Linking = Linking(instant { handle.linkDevice(code) })
+
+    /** Links the cloud peer that shows [code]: it will store what it cannot read. */
+    public fun linkCloudPeer(code: String): Linking = Linking(instant { handle.linkCloudPeer(code) })
+
+    /** The cloud peers of this identity. */
+    public suspend fun cloudPeers(): List<CloudPeer> = awaiting { handle.cloudPeers(it) }.map(::CloudPeer)
+
+    /**
+     * The whole job of a background wake: connects, moves what is missing both ways, gets durable receipts and closes, within [deadline] and
+     * [byteBudget] (bytes both ways). What was moved stays moved, however it ends; what went wrong with a peer stands in the report.
+     */
+    public suspend fun syncOnce(deadline: Duration, byteBudget: Long? = null): SyncReport =
+        awaiting { handle.syncOnce(deadline.inWholeMilliseconds.coerceAtLeast(0).toULong(), byteBudget?.toULong(), it) }
+
+    /**
+     * Stays connected to every cloud peer until the result is stopped or closed: new entries move at once, both ways. For the foreground: an
+     * idle connection keeps a radio awake.
+     */
+    public suspend fun goLive(): Live = Live(awaiting { handle.goLive(it) })
+
+    /** To be called when the system says that the network changed. */
+    public suspend fun networkChanged(): Unit = awaiting { handle.networkChanged(it) }
+
+    /** The devices and peers that hold an entry, by their signed word. None: it is only here, as far as is known. */
+    public suspend fun holders(entry: EntryRef): List<Holder> = awaiting { handle.holders(entry, it) }
+
+    /** Checks the log: SQLite's own check, and every chain and signature. Gives how many entries were checked. Slow. */
+    public suspend fun verify(): Long = awaiting { handle.verify(it) }.toLong()
+
+    /**
+     * Lets go of every file, lock and socket, at a durable point. Until [resume], calls throw [RhizomeException.Suspended] at once. Once
+     * begun it ends, whoever waits.
+     */
+    public suspend fun suspend(): Unit = toItsEnd { handle.suspend() }
+
+    /** Takes everything up again. Does nothing if the pod is not suspended. */
+    public suspend fun resume(): Unit = toItsEnd { handle.resume() }
+
+    /** Ends the pod, for everyone who opened it in this process. Can be called again, and in any phase. */
+    public suspend fun shutdown(): Unit = toItsEnd { handle.shutdown() }
+
+    /** [shutdown], and lets go of the library's part. Waits for the disk: from a coroutine, call [shutdown] first. Can be called again. */
+    override fun close() {
+        if (closed.compareAndSet(false, true)) {
+            try {
+                runBlocking { shutdown() }
+            } finally {
+                handle.close()
+            }
+        }
+    }
+
+    /** Makes, opens and joins pods. */
+    public companion object {
+        /** Makes a new identity with this as its first device, called [name] on the person's other devices. */
+        public suspend fun create(options: PodOptions, keeper: SecretKeeper, name: String): NewPod =
+            awaiting { createPod(options, keeper, name, it) }.let { NewPod(Pod(it.pod), it.words) }
+
+        /** Opens the pod in a folder. */
+        public suspend fun open(options: PodOptions, keeper: SecretKeeper): Pod = Pod(awaiting { openPod(options, keeper, it) })
+
+        /** Joins the identity of the device that shows [code], as a new device called [name]. */
+        public fun join(options: PodOptions, keeper: SecretKeeper, name: String, code: String): Joining =
+            Joining(instant { joinPod(options, keeper, name, code) })
+
+        /** Makes a code that a device of an identity scans to let this new one in; good for [expiresIn]. */
+        public suspend fun awaitLink(options: PodOptions, keeper: SecretKeeper, name: String, expiresIn: Duration = 10.minutes): Joining =
+            Joining(awaiting { dev.rhizome.awaitLink(options, keeper, name, seconds(expiresIn), it) })
+    }
+}
+
+private fun seconds(duration: Duration) = duration.inWholeSeconds.coerceIn(0, UInt.MAX_VALUE.toLong()).toUInt()
+
+/** A new pod, and the words that bring its identity back. */
+public class NewPod internal constructor(
+    /** The pod. */
+    public val pod: Pod,
+    /** The 24 recovery words: show them once; they are kept nowhere. */
+    public val words: List<String>,
+) {
+    /** The pod. */
+    public operator fun component1(): Pod = pod
+
+    /** The words. */
+    public operator fun component2(): List<String> = words
+}
+
+/** Keeps a pod live until it is stopped or closed. */
+public class Live internal constructor(private val handle: LiveHandle) : AutoCloseable {
+    /** Ends the live sessions and waits for their last words. Can be called again. */
+    public suspend fun stop(): Unit = toItsEnd { handle.stop() }
+
+    /** Ends the live sessions without waiting. */
+    override fun close(): Unit = handle.close()
+}
+
+/** A cloud peer of this identity: an always-on device of the person's own that stores what it cannot read. */
+public class CloudPeer internal constructor(private val handle: CloudPeerHandle) : AutoCloseable {
+    /** Its signing key. */
+    public val key: String get() = instant { handle.key() }
+
+    /** What is known of it now; `null` if it is no longer linked. */
+    public suspend fun status(): PeerStatus? = awaiting { handle.status(it) }
+
+    /** Since when it holds all that is here of a document, by its signed word, in milliseconds since 1970; `null` if it does not. */
+    public suspend fun holds(document: String): Long? = awaiting { handle.holds(document, it) }?.toLong()
+
+    /** Lets go of the library's part. */
+    override fun close(): Unit = handle.close()
+}
