@@ -271,9 +271,14 @@ impl World {
                 .running()
                 .and_then(|running| running.documents.as_ref())
                 .expect("a device");
+            // Every question that is asked below: each may be the one that meets the damaged page.
             let read_all = || {
                 for label in LABELS {
-                    documents.list(label, "date", None, 1_000)?;
+                    let mut after = documents.list(label, "date", None, PAGE)?.next;
+                    while after.is_some() {
+                        after = documents.list(label, "date", after, PAGE)?.next;
+                    }
+                    documents.count(label)?;
                     for document in documents.ids(label)? {
                         documents.get(&document)?;
                     }
