@@ -36,13 +36,12 @@ public struct Updates<Element: Sendable>: AsyncSequence, Sendable {
 /// A subscription of the core's, which ends when nobody holds it any more.
 final class Subscription<Element: Sendable>: Sendable {
     let next: @Sendable (CancelHandle) async throws -> Element?
+    /// Ends it while it is held: whoever waits for the next is told none.
     let end: @Sendable () -> Void
 
     init(next: @escaping @Sendable (CancelHandle) async throws -> Element?, end: @escaping @Sendable () -> Void) {
         (self.next, self.end) = (next, end)
     }
-
-    deinit { end() }
 }
 
 /// A value and the lock it is used under.
