@@ -87,6 +87,9 @@ def polish(text):
     text = re.sub(r"(?<![\w.])(List|Map)<", r"kotlin.collections.\1<", text)
     # The converters inside of public errors.
     text = text.replace("    companion object ErrorHandler :", "    internal companion object ErrorHandler :")
+    # Links as Rust writes them lead nowhere in Kotlin.
+    text = re.sub(r"\[(`\w+(?:::\w+)+`)\]", r"\1", text)
+    text = text.replace("        override val message\n", "        /** What happened, safe to log. */\n        override val message\n")
     # Their words: what happened and what to do, without the names of fields.
     text = text.replace('get() = "code=${ `code` }, reason=${ `reason` }, retryable=${ `retryable` }"', "get() = `reason`")
     text = text.replace('get() = "reason=${ `reason` }"', "get() = `reason`")

@@ -12,6 +12,7 @@ Needs Rust, JDK 17 or later, Maven 3.8 or later. What is missing on Debian is in
 import argparse
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,19 @@ def maven(build, *words):
     run("mvn", "-q", "-B", f"-Drhizome.build={build}", f"-Drhizome.cloud={cloud}", f"-Drhizome.host={HOST}", *words, cwd=HERE)
 
 
+def document(build):
+    """Makes the documentation; every public name must have some, and every link must lead somewhere."""
+    command = ["mvn", "-B", f"-Drhizome.build={build}", "-pl", "jvm,aar", "dokka:dokka"]
+    print("+", " ".join(command), flush=True)
+    done = subprocess.run(command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        sys.exit(f"android: Dokka failed:\n{done.stdout}")
+    compilers = re.compile(r"Undocumented: \S+/(values|valueOf|entries)/#\S*/ ")
+    wrong = {line for line in done.stdout.splitlines() if line.startswith("[WARNING]") and not compilers.search(line)}
+    if wrong:
+        sys.exit("android: the documentation is not whole:\n" + "\n".join(sorted(wrong)))
+
+
 def test(write):
     need({"mvn": "maven", "javac": "openjdk-17-jdk-headless"})
     build = os.path.join(CACHE, "kotlin")
@@ -78,6 +92,7 @@ def test(write):
     run(sys.executable, os.path.join(HERE, "native", "build.py"), "--self-test")
     # Not quiet: what it finds is told as information.
     run("mvn", "-B", "-N", f"-Drhizome.build={build}", "antrun:run@ktlint", cwd=HERE)
+    document(build)
     maven(build, "test", *(["-Drhizome.api.write=true"] if write else []))
     print("android: the Kotlin tests passed")
 
@@ -92,7 +107,8 @@ def package():
     generate(build, library)
     place(library, build)
     run("strip", "-x" if platform.system() == "Darwin" else "--strip-unneeded", os.path.join(build, "natives", HOST, LIBRARY))
-    maven(build, "package", "dokka:dokka", "-DskipTests", "-Dmaven.test.skip=true")
+    maven(build, "package", "-DskipTests", "-Dmaven.test.skip=true")
+    document(build)
     run(sys.executable, os.path.join(HERE, "pack.py"), "--build", build, "--repository", repository)
     run(sys.executable, os.path.join(HERE, "check", "check.py"), "--build", build, "--repository", repository, env={**os.environ, "RHIZOME_HOST": HOST})
     if not os.environ.get("ANDROID_NDK_HOME"):

@@ -178,7 +178,8 @@ def target_dir():
 
 def environment(library):
     tools = ndk_tools()
-    flags = ["-zmax-page-size=16384", "-zcommon-page-size=16384", "--no-undefined", f"-soname={library}"]
+    # Relocations as Android packs them since API level 23.
+    flags = ["--pack-dyn-relocs=android", "-zmax-page-size=16384", "-zcommon-page-size=16384", "--no-undefined", f"-soname={library}"]
     env = dict(os.environ, RHIZOME_EXPORTS=EXPORTS, CARGO_TARGET_AARCH64_LINUX_ANDROID_LINKER=os.path.join(HERE, "link.py"))
     if tools:
         env["CC_aarch64_linux_android"] = env["RHIZOME_LINKER"] = os.path.join(tools, f"{TARGET}{API}-clang")
@@ -199,7 +200,7 @@ def environment(library):
         made_with = "stand-ins for the system libraries; linked, never loaded by a phone, not for release"
     # Panics name source files: without this they would name a folder of whoever built it.
     home = os.environ.get("CARGO_HOME") or os.path.expanduser("~/.cargo")
-    rust.append(f"--remap-path-prefix={home}=cargo")
+    rust += [f"--remap-path-prefix={home}=cargo", f"--remap-path-prefix={sysroot()}/lib/rustlib/src/rust=rust"]
     env["CARGO_TARGET_AARCH64_LINUX_ANDROID_RUSTFLAGS"] = " ".join(rust + [f"-Clink-arg={flag}" for flag in flags])
     return env, made_with
 
@@ -348,7 +349,7 @@ class Checks(unittest.TestCase):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--package", default="rhizome-ffi")
-    parser.add_argument("--profile", default="release")
+    parser.add_argument("--profile", default="mobile")
     parser.add_argument("--out")
     parser.add_argument("--check-x86_64", action="store_true")
     parser.add_argument("--inspect", metavar="FILE")
