@@ -5,6 +5,8 @@
                                        formatting (ktlint), the committed dumps of the public names (`--write` makes them anew)
     python3 android/make.py package    the jar and the AAR, with sources and documentation, in a local Maven repository; used there by an empty project and through R8
     python3 android/make.py arm        the core's tests for ARM64 Linux, emulated
+    python3 android/make.py bench      builds the program that `make bench` measures from Kotlin, and says how it is started, a word a line; `--release`: with the
+                                       optimised native library
 
 Needs Rust, JDK 17 or later, Maven 3.8 or later. What is missing on Debian is installed where it may be. Everything made stands in $RHIZOME_CACHE.
 """
@@ -27,8 +29,9 @@ LIBRARY = "librhizome_ffi.dylib" if platform.system() == "Darwin" else "librhizo
 
 
 def run(*command, cwd=ROOT, env=None):
-    print("+", " ".join(command), flush=True)
-    done = subprocess.run(command, cwd=cwd, env=env)
+    # To where it is not in the way of what `bench` answers.
+    print("+", " ".join(command), file=sys.stderr, flush=True)
+    done = subprocess.run(command, cwd=cwd, env=env, stdout=sys.stderr if sys.argv[1:2] == ["bench"] else None)
     if done.returncode != 0:
         sys.exit(f"android: failed: {' '.join(command)}")
 
@@ -132,12 +135,26 @@ def arm():
     run("cargo", "test", "--locked", "-p", "rhizome", "--target", target, *ARM_TESTS, env=env)
 
 
+def bench(release):
+    need({"mvn": "maven", "javac": "openjdk-17-jdk-headless"})
+    build = os.path.join(CACHE, "kotlin")
+    # With what the tests need: the sources are generated from a library that has it.
+    run("cargo", "build", "--locked", *(["--release"] if release else []), "-p", "rhizome-ffi", "--features", "rhizome-ffi/testing")
+    folder = os.path.join(TARGET, "release" if release else "debug")
+    generate(build, os.path.join(folder, LIBRARY))
+    maven(build, "test-compile", "dependency:build-classpath", "-Dmdep.outputFile=" + os.path.join(build, "classpath"), "-pl", "jvm")
+    with open(os.path.join(build, "classpath")) as listed:
+        classes = [os.path.join(build, "jvm", part) for part in ("classes", "test-classes")] + [listed.read().strip()]
+    return ["java", f"-Djna.library.path={folder}", "-cp", os.pathsep.join(classes), "dev.rhizome.Bench"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["test", "package", "arm"])
+    parser.add_argument("task", choices=["test", "package", "arm", "bench"])
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--release", action="store_true")
     args = parser.parse_args()
-    {"test": lambda: test(args.write), "package": package, "arm": arm}[args.task]()
+    {"test": lambda: test(args.write), "package": package, "arm": arm, "bench": lambda: print("\n".join(bench(args.release)))}[args.task]()
 
 
 if __name__ == "__main__":

@@ -44,8 +44,7 @@ def check():
     if not unittest.TextTestRunner(verbosity=1).run(suite).wasSuccessful():
         return 1
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["RHIZOME_CACHE"] = folder
-        places = folders.Folders()
+        places = folders.Folders(base=folder)
         found = measure(measuring.Bench(building.Programs(release=False), places, sizes.TINY, alone=True), None)
         places.close()
         missing = [name for name in measures.order() if name not in [entry["id"] for entry in found]]

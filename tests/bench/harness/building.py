@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 
 from . import programs
 
@@ -28,6 +29,7 @@ class Programs:
     def __init__(self, release=True):
         self.release = release
         self.built = {}
+        self.bindings = {}
 
     def _built(self, package, name, folder):
         if package not in self.built:
@@ -39,6 +41,19 @@ class Programs:
     @property
     def ours(self):
         return self._built("rhizome-bench", "bench-ours", ROOT)
+
+    def binding(self, language):
+        """How the program of a language is started; None where the language is not to be had, which CI does not accept."""
+        command = {"swift": ["ios/tools/bench"], "kotlin": [sys.executable, "android/make.py", "bench"]}[language]
+        if language not in self.bindings:
+            print(f"building for {language}", flush=True)
+            told = subprocess.run([*command, *(["--release"] if self.release else [])], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+            if told.returncode != 0 and os.environ.get("CI") == "true":
+                raise programs.Failed(" ".join(command))
+            if told.returncode != 0:
+                print(f"bench: skipped: what calls cost from {language.capitalize()} (see above)", flush=True)
+            self.bindings[language] = told.stdout.split("\n")[:-1] if told.returncode == 0 else None
+        return self.bindings[language]
 
     def peer(self, name):
         """`cipher`, `plain`, `net` or `samod`. One package at a time: the two SQLites ask for features that exclude each other."""

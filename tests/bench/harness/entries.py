@@ -11,6 +11,7 @@ UNITS = {
     "events/s": (True, 0.25),
     "entries/s": (True, 0.25),
     "ms": (False, 0.25),
+    "us": (False, 0.25),
     "ms/s": (False, 0.25),
     "MB": (False, 0.10),
     "kB": (False, 0.10),
@@ -71,7 +72,7 @@ def regression(before, now):
     a busy one, is no regression; time and rates without a peer are not compared."""
     more, margin = UNITS[now["unit"]]
     field = "ratio" if now["ratio"] is not None and before["ratio"] is not None else "ours"
-    if field == "ours" and now["unit"] in ("events/s", "entries/s", "ms", "ms/s"):
+    if field == "ours" and now["unit"] in ("events/s", "entries/s", "ms", "us", "ms/s"):
         return None
     old, new = before[field], now[field]
     worse = new < old * (1 - margin) if more else new > old * (1 + margin)

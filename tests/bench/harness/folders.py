@@ -32,8 +32,8 @@ def _sources(tops):
 
 
 class Folders:
-    def __init__(self, keep=False):
-        self.base = cache()
+    def __init__(self, keep=False, base=None):
+        self.base = base or cache()
         self.work = os.path.join(self.base, f"work-{os.getpid()}")
         # With `keep`, what was made by other sources is used too: quicker while one thing is tuned, and no result to commit.
         self.keys = {tops: "kept" if keep else _sources(tops) for tops in (OURS, THEIRS)}
