@@ -7,7 +7,7 @@ use rhizome::{DocumentEdit, DocumentId, ListWatch, Pod};
 use crate::{
     CancelHandle, DocumentHandle, DocumentSubscription, EditOp, EntryRef, Holder, RhizomeError, Value,
     document::{AsyncNext, Pulled},
-    runtime::run,
+    runtime::ask,
     value::{ops, row_fields},
 };
 
@@ -100,7 +100,7 @@ impl CollectionHandle {
     /// A document as it is now; none if it is not here. Async.
     pub async fn get(&self, id: String, cancel: Option<Arc<CancelHandle>>) -> Result<Option<Value>, RhizomeError> {
         let (pod, id) = (self.pod.clone(), document_id(&id)?);
-        run(
+        ask(
             cancel,
             async move { pod.get(id).await.map(|value| value.map(Value::from)) },
         )
@@ -124,7 +124,7 @@ impl CollectionHandle {
                 })
             })
             .transpose()?;
-        run(cancel, async move {
+        ask(cancel, async move {
             let page = pod.list(&name, &field, after, limit).await?;
             Ok::<_, rhizome::Error>(Page {
                 rows: page.rows.into_iter().map(ListRow::from).collect(),
@@ -140,7 +140,7 @@ impl CollectionHandle {
     /// How many documents there are. Async.
     pub async fn count(&self, cancel: Option<Arc<CancelHandle>>) -> Result<u64, RhizomeError> {
         let (pod, name) = (self.pod.clone(), self.name.clone());
-        run(cancel, async move { pod.count(&name).await }).await
+        ask(cancel, async move { pod.count(&name).await }).await
     }
 
     /// Makes and edits many documents at once, in as few entries as they fit in. Durable when it returns; if it throws, what went into entries
@@ -161,7 +161,7 @@ impl CollectionHandle {
                 })
             })
             .collect::<Result<Vec<DocumentEdit>, RhizomeError>>()?;
-        run(cancel, async move {
+        ask(cancel, async move {
             let written = pod.write(&name, edits).await?;
             Ok::<_, rhizome::Error>(written.into_iter().map(Written::from).collect())
         })
@@ -175,7 +175,7 @@ impl CollectionHandle {
         cancel: Option<Arc<CancelHandle>>,
     ) -> Result<Arc<DocumentHandle>, RhizomeError> {
         let (pod, name, id) = (self.pod.clone(), self.name.clone(), document_id(&id)?);
-        run(cancel, async move {
+        ask(cancel, async move {
             let document = pod.open_document(&name, id).await?;
             Ok::<_, rhizome::Error>(Arc::new(DocumentHandle(document)))
         })
@@ -190,7 +190,7 @@ impl CollectionHandle {
     /// The devices and peers that hold everything that is here of a document, by their signed word. Async.
     pub async fn holders(&self, id: String, cancel: Option<Arc<CancelHandle>>) -> Result<Vec<Holder>, RhizomeError> {
         let (pod, id) = (self.pod.clone(), document_id(&id)?);
-        run(cancel, async move {
+        ask(cancel, async move {
             let holders = pod.document_holders(id).await?;
             Ok::<_, rhizome::Error>(holders.into_iter().map(Holder::from).collect())
         })

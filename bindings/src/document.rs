@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::{
     CancelHandle, EditOp, EntryRef, PathKey, RhizomeError, Value,
-    runtime::{instant, run},
+    runtime::{ask, instant, run},
     value::{ops, path},
 };
 
@@ -46,7 +46,7 @@ impl DocumentHandle {
     /// Async. On an error the edits stay: save again.
     pub async fn save(&self, cancel: Option<Arc<CancelHandle>>) -> Result<Option<EntryRef>, RhizomeError> {
         let document = self.0.clone();
-        run(cancel, async move {
+        ask(cancel, async move {
             document.save().await.map(|entry| entry.map(EntryRef::from))
         })
         .await
@@ -55,7 +55,7 @@ impl DocumentHandle {
     /// Saves, and brings in what others wrote since; gives whether the document shows something else now. Async.
     pub async fn refresh(&self, cancel: Option<Arc<CancelHandle>>) -> Result<bool, RhizomeError> {
         let document = self.0.clone();
-        run(cancel, async move { document.refresh().await }).await
+        ask(cancel, async move { document.refresh().await }).await
     }
 
     /// Forgets the edits since the last save. Async.
@@ -90,7 +90,7 @@ impl<W: Send + 'static> Pulled<W> {
         next: impl AsyncNext<W, T>,
     ) -> Result<Option<T>, RhizomeError> {
         let (watch, mut ended) = (self.watch.clone(), self.ended.subscribe());
-        run(cancel, async move {
+        ask(cancel, async move {
             tokio::select! {
                 biased;
                 _ = ended.wait_for(|ended| *ended) => Ok(None),

@@ -13,7 +13,7 @@ use crate::{
     SecretKeeper, Status, StatusSubscription, StreamHandle, SyncReport,
     document::Pulled,
     keeper::Foreign,
-    runtime::{instant, run, runtime},
+    runtime::{ask, instant, run, runtime},
 };
 
 /// Which relays may carry what direct connections cannot. A relay sees the endpoint keys and addresses of both ends, sizes and times;
@@ -189,7 +189,7 @@ impl PodHandle {
     /// The pod's state, with its reasons. Async.
     pub async fn status(&self, cancel: Option<Arc<CancelHandle>>) -> Result<Status, RhizomeError> {
         let pod = self.0.clone();
-        run(cancel, async move { pod.status().await.map(Status::from) }).await
+        ask(cancel, async move { pod.status().await.map(Status::from) }).await
     }
 
     /// Watches the status. Instant.
@@ -234,7 +234,7 @@ impl PodHandle {
         cancel: Option<Arc<CancelHandle>>,
     ) -> Result<Vec<Arc<CloudPeerHandle>>, RhizomeError> {
         let pod = self.0.clone();
-        run(cancel, async move {
+        ask(cancel, async move {
             let status = pod.status().await?;
             let clouds = status.peers.into_iter().filter(|peer| peer.cloud);
             let handle = |peer: rhizome::PeerStatus| {
@@ -297,7 +297,7 @@ impl PodHandle {
                 "this is not the id of an author log: one is 64 hexadecimal digits",
             )
         })?;
-        run(cancel, async move {
+        ask(cancel, async move {
             let entry = rhizome::EntryRef { author, seq: entry.seq };
             let holders = pod.holders(entry).await?;
             Ok::<_, rhizome::Error>(holders.into_iter().map(Holder::from).collect())
@@ -308,7 +308,7 @@ impl PodHandle {
     /// Checks the log: SQLite's own check, and every chain and signature. Gives how many entries were checked. Slow. Async.
     pub async fn verify(&self, cancel: Option<Arc<CancelHandle>>) -> Result<u64, RhizomeError> {
         let pod = self.0.clone();
-        run(cancel, async move { pod.verify().await }).await
+        ask(cancel, async move { pod.verify().await }).await
     }
 
     /// Lets go of every file, lock and socket, at a durable point. Until [`PodHandle::resume`], calls throw `Suspended` at once. To be
@@ -382,7 +382,7 @@ impl CloudPeerHandle {
     /// What is known of it now; none if it is no longer linked. Async.
     pub async fn status(&self, cancel: Option<Arc<CancelHandle>>) -> Result<Option<PeerStatus>, RhizomeError> {
         let (pod, key) = (self.pod.clone(), self.key.clone());
-        run(cancel, async move {
+        ask(cancel, async move {
             let status = pod.status().await?;
             let found = status.peers.into_iter().find(|peer| peer.key.to_string() == key);
             Ok::<_, rhizome::Error>(found.map(PeerStatus::from))
@@ -398,7 +398,7 @@ impl CloudPeerHandle {
     ) -> Result<Option<u64>, RhizomeError> {
         let (pod, key) = (self.pod.clone(), self.key.clone());
         let document = crate::collection::document_id(&document)?;
-        run(cancel, async move {
+        ask(cancel, async move {
             let holders = pod.document_holders(document).await?;
             let found = holders.into_iter().find(|holder| holder.key.to_string() == key);
             Ok::<_, rhizome::Error>(found.map(|holder| holder.since))

@@ -2,8 +2,11 @@
 
 use std::{
     any::Any,
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::{Arc, LazyLock},
+    task::Poll,
 };
 
 use tokio::{
@@ -94,6 +97,33 @@ where
         Ok(result) => result.map_err(Into::into),
         Err(error) if error.is_cancelled() => Err(RhizomeError::cancelled()),
         Err(error) => Err(RhizomeError::panicked(error.into_panic())),
+    }
+}
+
+/// Polls `work` wherever its caller does, with the runtime at hand, until it ends, or its caller or `cancel` ends it: for work that waits for
+/// the store's threads alone and does nothing long by itself. It saves two changes of thread, which cost more than most questions to a store.
+pub(crate) async fn ask<T, E>(
+    cancel: Option<Arc<CancelHandle>>,
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, RhizomeError>
+where
+    E: Into<RhizomeError>,
+{
+    let mut work = pin!(work);
+    let here = poll_fn(move |context| {
+        let _entered = RUNTIME.enter();
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+            Ok(polled) => polled.map(|result| result.map_err(Into::into)),
+            Err(panic) => Poll::Ready(Err(RhizomeError::panicked(panic))),
+        }
+    });
+    match cancel {
+        None => here.await,
+        Some(cancel) => tokio::select! {
+            biased;
+            result = here => result,
+            () = cancel.cancelled() => Err(RhizomeError::cancelled()),
+        },
     }
 }
 

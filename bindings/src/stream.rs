@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rhizome::{Event, Pod};
 
-use crate::{CancelHandle, EntryRef, RhizomeError, runtime::run};
+use crate::{CancelHandle, EntryRef, RhizomeError, runtime::ask};
 
 /// An application's own event.
 #[derive(Clone, PartialEq, Eq, uniffi::Record)]
@@ -47,7 +47,7 @@ impl StreamHandle {
             .into_iter()
             .map(|AppEvent { kind, payload }| Event::App { kind, payload })
             .collect();
-        run(
+        ask(
             cancel,
             async move { pod.append(&label, events).await.map(EntryRef::from) },
         )
@@ -57,7 +57,7 @@ impl StreamHandle {
     /// Every event, in the order that every device agrees on. Async.
     pub async fn events(&self, cancel: Option<Arc<CancelHandle>>) -> Result<Vec<AppEvent>, RhizomeError> {
         let (pod, label) = (self.pod.clone(), self.label.clone());
-        run(cancel, async move {
+        ask(cancel, async move {
             let events = pod.events(&label).await?;
             let own = events.into_iter().filter_map(|event| match event {
                 Event::App { kind, payload } => Some(AppEvent { kind, payload }),

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     CancelHandle, PodHandle, RhizomeError,
-    runtime::{instant, run, runtime},
+    runtime::{ask, instant, run, runtime},
 };
 
 /// What is alive in the library.
@@ -66,6 +66,17 @@ impl PodHandle {
     /// Panics in an instant call.
     pub fn panic_now(&self) -> Result<(), RhizomeError> {
         instant(|| panic!("a test asked for it"))
+    }
+
+    /// Panics in an async call that is polled by its caller.
+    pub async fn panic_here(&self, cancel: Option<Arc<CancelHandle>>) -> Result<(), RhizomeError> {
+        ask(cancel, async {
+            if true {
+                panic!("a test asked for it");
+            }
+            Ok::<(), RhizomeError>(())
+        })
+        .await
     }
 
     /// Panics in an async call.

@@ -217,7 +217,11 @@ mod testing {
     async fn a_panic_ends_its_call_and_the_pod_goes_on() {
         let dir = tempfile::tempdir().unwrap();
         let pod = new_pod(dir.path()).await;
-        for error in [pod.panic_now().err(), pod.panic_later(None).await.err()] {
+        for error in [
+            pod.panic_now().err(),
+            pod.panic_here(None).await.err(),
+            pod.panic_later(None).await.err(),
+        ] {
             let Some(RhizomeError::Internal { code, reason, .. }) = error else {
                 panic!("{error:?}")
             };

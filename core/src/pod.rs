@@ -81,6 +81,18 @@ enum Phase {
     Closed,
 }
 
+/// Runs `work` where it may wait for the disk. A panic in it goes on in whoever waits.
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> Result<R, Error> + Send + 'static) -> Result<R, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down.
+            Err(_) => Err(Error::Closed),
+        },
+    }
+}
+
 /// The pods that are open in this process: one folder is one pod, however often it is opened.
 static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<Inner>>>> = LazyLock::new(Mutex::default);
 
@@ -112,12 +124,12 @@ impl Pod {
     ) -> Result<R, Error> {
         let running = self.running()?;
         let gate = running.gate.clone().try_read_owned().map_err(|_| Error::Suspended)?;
-        let done = tokio::task::spawn_blocking(move || {
+        blocking(move || {
             let result = work(&running);
             drop(gate);
             result
-        });
-        done.await.unwrap_or(Err(Error::Closed))
+        })
+        .await
     }
 
     /// The identity's DID.
@@ -185,7 +197,8 @@ impl Pod {
     pub async fn verify(&self) -> Result<u64, Error> {
         let wanted = Arc::new(());
         let asked = Arc::downgrade(&wanted);
-        self.work(move |running| running.verify(&|| asked.strong_count() == 0)).await
+        self.work(move |running| running.verify(&|| asked.strong_count() == 0))
+            .await
     }
 
     /// Lets go of every file, lock and socket, at a durable point. Until [`Pod::resume`], calls answer [`Error::Suspended`] at once. To be

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Inner, OPEN, Phase, Pod, running::Running};
+use super::{Inner, OPEN, Phase, Pod, blocking, running::Running};
 use crate::{
     crypto::{DeviceSecret, Hash, Keeper, Kept, OsRandom, Random, SecretId, Wrap, Zeroizing, encode},
     error::Error,
@@ -169,10 +169,6 @@ pub(super) fn open_files(dir: &Path, options: &PodOptions) -> Result<Opened, Err
         log,
         replica,
     })
-}
-
-async fn blocking<R: Send + 'static>(work: impl FnOnce() -> Result<R, Error> + Send + 'static) -> Result<R, Error> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Closed))
 }
 
 impl Pod {

@@ -10,7 +10,7 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
-    PodOptions, Shared, linking::PendingInvites, opening::open_files, status::Contact, syncing::Online,
+    PodOptions, Shared, blocking, linking::PendingInvites, opening::open_files, status::Contact, syncing::Online,
     writing::EditSession,
 };
 use crate::{
@@ -66,9 +66,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Running {
     pub async fn open(path: &Path, options: &PodOptions, shared: &Arc<Shared>) -> Result<Arc<Self>, Error> {
         let (path, opts, shared) = (path.to_owned(), options.clone(), shared.clone());
-        let running = tokio::task::spawn_blocking(move || Self::open_blocking(&path, opts, shared))
-            .await
-            .unwrap_or(Err(Error::Closed))?;
+        let running = blocking(move || Self::open_blocking(&path, opts, shared)).await?;
         let running = Arc::new(running);
         running.clone().spawn_folding();
         Ok(running)

@@ -1,5 +1,7 @@
 package dev.rhizome
 
+import com.sun.jna.CallbackThreadInitializer
+import com.sun.jna.Native
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.ensureActive
@@ -15,8 +17,17 @@ internal inline fun <T> instant(call: () -> T): T = try {
     throw released(e)
 }
 
+/**
+ * The library's threads that say that a call is done stay known to the virtual machine: to make one known and to forget it again, each time, costs
+ * more than most calls.
+ */
+private val threadsStayAttached by lazy {
+    Native.setCallbackThreadInitializer(uniffiRustFutureContinuationCallbackImpl, CallbackThreadInitializer(true, false, "rhizome"))
+}
+
 /** Runs an async call of the library; whoever cancels the coroutine ends the call too. */
 internal suspend fun <T> awaiting(call: suspend (CancelHandle) -> T): T {
+    threadsStayAttached
     val cancel = CancelHandle()
     try {
         return call(cancel)
