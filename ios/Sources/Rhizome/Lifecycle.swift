@@ -104,26 +104,31 @@ public final class Lifecycle: Sendable {
         engine.setInFront(false)
         schedule()
         let (engine, deadline) = (engine, timing.leaving)
-        let work = Locked<Task<Void, Never>?>(nil)
+        let activity = Locked(Activity())
         ProcessInfo.processInfo.performExpiringActivity(withReason: "Sync what was written") { expired in
             // The system calls once, on a thread that keeps the app awake while it is here, and a second time from another if time is up
             // before that; or only once, if it gives no time at all.
-            if expired {
-                let cancelled = work.with { work in
-                    work?.cancel()
-                    return work != nil
-                }
-                if cancelled { return }
-            }
             let done = DispatchSemaphore(value: 0)
-            work.with { work in
-                work = Task.detached {
-                    await engine.turn { _ = await engine.syncAndRest(within: deadline, syncs: !expired) }
+            let begun = activity.with { activity in
+                if expired {
+                    activity.isExpired = true
+                    activity.work?.cancel()
+                    if activity.work != nil { return false }
+                }
+                let syncs = !activity.isExpired
+                activity.work = Task.detached {
+                    await engine.turn { _ = await engine.syncAndRest(within: deadline, syncs: syncs) }
                     done.signal()
                 }
+                return true
             }
-            done.wait()
+            if begun { done.wait() }
         }
+    }
+
+    private struct Activity {
+        var work: Task<Void, Never>?
+        var isExpired = false
     }
 
     private func enter() {
@@ -147,13 +152,14 @@ public final class Lifecycle: Sendable {
             if first { task.setTaskCompleted(success: success) }
         }
         let pod = { @Sendable [weak self] in try await self?.pod() }
-        let work = Task.detached {
+        // Whatever this one waits for ends too: the system does not wait for long.
+        task.expirationHandler = { Task.detached { await engine.cancelTurns() } }
+        Task.detached {
             await engine.turn {
                 guard (try? await pod()) != nil else { return complete(false) }
                 complete(await engine.syncAndRest(within: deadline, syncs: true))
             }
         }
-        task.expirationHandler = { work.cancel() }
     }
 
     private func schedule() {
@@ -215,7 +221,7 @@ private actor Engine {
     /// Runs `work` when everything asked for before it is done. Cancelling the caller cancels the work, and so does one who comes later and
     /// `cancelsOthers`: coming back to the foreground does not wait for a sync.
     func turn(cancelsOthers: Bool = false, _ work: @escaping @Sendable () async -> Void) async {
-        if cancelsOthers { running.values.forEach { $0.cancel() } }
+        if cancelsOthers { cancelTurns() }
         turns += 1
         let (number, before) = (turns, last)
         let task = Task {
@@ -232,9 +238,17 @@ private actor Engine {
         if last == task { last = nil }
     }
 
+    func cancelTurns() { running.values.forEach { $0.cancel() } }
+
+    /// The pod, if anybody asked for it: one that is being opened must be let go of too.
+    private func asked() async -> Pod? {
+        if let opened { return opened }
+        return try? await opening?.value
+    }
+
     /// Syncs, and lets go of everything unless the app came to the front meanwhile. Gives whether the sync came to its end.
     func syncAndRest(within deadline: Duration, syncs: Bool) async -> Bool {
-        guard let pod = opened else { return false }
+        guard let pod = await asked() else { return false }
         var done = false
         if syncs, !Task.isCancelled {
             do {
@@ -253,7 +267,7 @@ private actor Engine {
 
     /// Takes the pod up again. What keeps it from that may pass in a moment: another process of the app's that syncs just now.
     func wake() async {
-        guard let pod = opened else { return }
+        guard let pod = await asked() else { return }
         var pause = Duration.milliseconds(50)
         while inFront.with({ $0 }), !Task.isCancelled {
             do {

@@ -18,30 +18,32 @@ final class SystemConditions: Sendable {
 
     private let state = Locked(State())
     #if canImport(Network)
-    private let monitor = NWPathMonitor()
+    private let monitor = Locked(NWPathMonitor())
     #endif
 
     @MainActor func start() {
-        observe(.NSProcessInfoPowerStateDidChange) { conditions in
-            conditions.batteryLow = ProcessInfo.processInfo.isLowPowerModeEnabled
+        observe(.NSProcessInfoPowerStateDidChange) { system in
+            system.change { $0.batteryLow = ProcessInfo.processInfo.isLowPowerModeEnabled }
         }
-        // This one is posted on the main thread, where alone the status can be read.
-        observe(UIApplication.backgroundRefreshStatusDidChangeNotification) { conditions in
-            MainActor.assumeIsolated { conditions.restricted = UIApplication.shared.backgroundRefreshStatus != .available }
+        observe(UIApplication.backgroundRefreshStatusDidChangeNotification) { system in
+            // The status can be read on the main thread alone.
+            Task { @MainActor in system.change { $0.restricted = UIApplication.shared.backgroundRefreshStatus != .available } }
         }
         change { conditions in
             conditions.batteryLow = ProcessInfo.processInfo.isLowPowerModeEnabled
             conditions.restricted = UIApplication.shared.backgroundRefreshStatus != .available
         }
         #if canImport(Network)
-        monitor.pathUpdateHandler = { [weak self] path in self?.path(path) }
-        monitor.start(queue: DispatchQueue(label: "org.rhizome.network"))
+        monitor.with { monitor in
+            monitor.pathUpdateHandler = { [weak self] path in self?.path(path) }
+            monitor.start(queue: DispatchQueue(label: "org.rhizome.network"))
+        }
         #endif
     }
 
     deinit {
         #if canImport(Network)
-        monitor.cancel()
+        monitor.with { $0.cancel() }
         #endif
         for observer in state.with({ $0.observers }) { NotificationCenter.default.removeObserver(observer) }
     }
@@ -57,9 +59,9 @@ final class SystemConditions: Sendable {
         if let conditions { pod.set(conditions) }
     }
 
-    private func observe(_ name: Notification.Name, _ update: @escaping @Sendable (inout Conditions) -> Void) {
+    private func observe(_ name: Notification.Name, _ act: @escaping @Sendable (SystemConditions) -> Void) {
         let observer = NotificationCenter.default.addObserver(forName: name, object: nil, queue: nil) { [weak self] _ in
-            self?.change(update)
+            if let self { act(self) }
         }
         state.with { $0.observers.append(observer) }
     }

@@ -1,3 +1,5 @@
+// swift-format-ignore-file
+// The guide shows lines of this file as they stand here.
 #if os(Linux)
 import Foundation
 import Testing

@@ -187,6 +187,29 @@ extension All {
             try await opened.shutdown()
         }
 
+        @Test func a_pod_that_is_still_being_opened_when_the_app_leaves_is_let_go_of_too() async throws {
+            let keeper = TestKeeper()
+            try await Pod.make(scratch, keeper: keeper).shutdown()
+            let gate = AsyncStream.makeStream(of: Void.self)
+            let lifecycle = Lifecycle(refreshTask: refresh) {
+                for await _ in gate.stream { break }
+                return try await Pod.open(at: scratch.path("phone"), keeper: keeper, options: loopback)
+            }
+            await UIKit.Script.enterForeground()
+            await lifecycle.register()
+            async let opening = lifecycle.pod()
+            try await Task.sleep(for: .milliseconds(100))
+            let ended = UIKit.Script.endedActivities
+            await UIKit.Script.enterBackground()
+            try await Task.sleep(for: .milliseconds(100))
+            gate.continuation.yield()
+            let pod = try await opening
+            try await eventually("the pod lets go") { UIKit.Script.endedActivities == ended + 1 }
+            #expect(await isSuspended(pod))
+            await UIKit.Script.enterForeground()
+            try await pod.shutdown()
+        }
+
         @Test func a_pod_that_is_in_use_for_a_moment_is_resumed_after_it() async throws {
             let (lifecycle, pod, cloud) = try await stage()
             try await leaveWithoutTime(pod)
