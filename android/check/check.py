@@ -9,6 +9,7 @@
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,7 +52,9 @@ def main():
     parent = ElementTree.parse(os.path.join(HERE, "..", "pom.xml")).getroot()
     version = parent.find(f"{POM}version").text
     properties = {each.tag.removeprefix(POM): each.text for each in parent.find(f"{POM}properties")}
-    local = run("mvn", "-q", "-B", "-N", "help:evaluate", "-Dexpression=settings.localRepository", "-DforceStdout", cwd=os.path.join(HERE, ".."), capture=True).strip()
+    local = run("mvn", "-q", "-B", "-N", "help:evaluate", "-Dexpression=settings.localRepository", "-DforceStdout", cwd=os.path.join(HERE, ".."), capture=True)
+    # Some Mavens colour even what a program reads.
+    local = re.sub(r"\x1b\[[0-9;]*m", "", local).strip()
     # Maven keeps a copy of what it took from a repository, and a version that is built again has the same name.
     shutil.rmtree(os.path.join(local, "dev", "rhizome"), ignore_errors=True)
 

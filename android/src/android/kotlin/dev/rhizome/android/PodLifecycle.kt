@@ -258,7 +258,7 @@ public class PodLifecycle private constructor(
             private set
 
         /**
-         * Installs it, in `Application.onCreate`. [open] opens the pod (`Pod.open(context)`), or gives `null` while the person has none; it is called when the
+         * Installs it, in `Application.onCreate`. [open] opens the pod (`Pod.openIfThere(context)`), or gives `null` while the person has none; it is called when the
          * pod is first needed.
          */
         public fun install(application: Application, schedule: SyncSchedule, open: suspend () -> Pod?): PodLifecycle {

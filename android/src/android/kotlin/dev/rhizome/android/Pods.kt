@@ -5,6 +5,7 @@ import dev.rhizome.Joining
 import dev.rhizome.NewPod
 import dev.rhizome.Pod
 import dev.rhizome.PodOptions
+import dev.rhizome.RhizomeException
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.withContext
 import java.io.File
@@ -15,6 +16,17 @@ import java.io.File
  */
 public suspend fun Pod.Companion.open(context: Context, name: String = "pod"): Pod =
     withContext(Dispatchers.IO) { open(prepared(context, name), KeystoreKeeper(context)) }
+
+/** As [open], but `null` while the person has no pod: for [PodLifecycle]. */
+public suspend fun Pod.Companion.openIfThere(
+    context: Context,
+    name: String = "pod",
+): Pod? =
+    try {
+        open(context, name)
+    } catch (_: RhizomeException.NotFound) {
+        null
+    }
 
 /** Makes the app's pod, with a new identity whose first device this is, called [deviceName] on the person's other devices. */
 public suspend fun Pod.Companion.create(context: Context, deviceName: String, name: String = "pod"): NewPod =
