@@ -9,12 +9,17 @@ public struct ListRow: Sendable, Hashable, Identifiable {
     public let date: Date
     /// The document's short top-level fields: strings, numbers, flags and counters as they are, dates as whole numbers (milliseconds
     /// since 1970).
-    public let fields: [String: Value]
+    public var fields: [String: Value] { core.mapValues(Value.init) }
+
+    // Of a page of rows few are looked at.
+    private let core: [String: RhizomeCore.Value]
 
     init(_ row: RhizomeCore.ListRow) {
-        (id, date) = (DocumentID(rawValue: row.id), Date(millis: row.millis))
-        fields = row.fields.mapValues(Value.init)
+        (id, date, core) = (DocumentID(rawValue: row.id), Date(millis: row.millis), row.fields)
     }
+
+    /// The value of one of its ``fields``, if it has it.
+    public subscript(field: String) -> Value? { core[field].map { Value($0) } }
 }
 
 /// A page of a list.
