@@ -36,7 +36,7 @@ demo: rust ## two devices and a cloud peer do what the product is for; ENTRIES=d
 	python3 tests/demo/demo.py $(if $(ENTRIES),--entries "$(ENTRIES)")
 
 .PHONY: test
-test: rust venv ## all tests: Rust, the reader in Python, the demo in short form checked by the reader
+test: rust venv ## all tests: Rust, Swift, Kotlin, the reader in Python, the demo in short form checked by the reader
 	cargo test --workspace --locked --features rhizome-ffi/testing
 	python3 tests/fuzz/run.py --short
 	cd tests/reader && $(PY) -m unittest discover -s tests -t .
@@ -44,6 +44,7 @@ test: rust venv ## all tests: Rust, the reader in Python, the demo in short form
 	cargo build --locked -p rhizome-cloud -p rhizome-journal
 	$(PY) tests/demo/demo.py --check
 	$(PY) tests/ladder/ladder.py --short
+	sh tests/tools/languages.sh
 	$(PY) tests/bench/run.py --check
 
 .PHONY: sim
