@@ -2,7 +2,7 @@
 //! `core/` if it is behaviour, and in the hand-written layer of their language if it is idiom.
 //!
 //! - An *instant* call answers from memory: it waits for no disk, no network, and no lock that is held across either.
-//! - An *async* call runs on a runtime of ours ([`runtime`]), whatever thread polls it, and takes a [`CancelHandle`]: the sources generated
+//! - An *async* call runs on threads of ours, whatever thread polls it, and takes a [`CancelHandle`]: the sources generated
 //!   for Kotlin drop a call that is cancelled, those for Swift do not.
 //! - Subscriptions are pulled: `next()` gives one difference, `None` once it was cancelled or the pod is shut down. No foreign code runs while
 //!   a lock of ours is held.
