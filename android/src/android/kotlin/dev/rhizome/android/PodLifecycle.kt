@@ -251,7 +251,17 @@ public class PodLifecycle private constructor(
 
         /** What a later try may mend with nothing changed. */
         private val WORTH_TRYING =
-            setOf("not-tried", "new-entries", "peer-unreachable", "not-finished", "ended", "offline", "metered", "data-saver", "battery-low")
+            setOf(
+                "not-tried",
+                "new-entries",
+                "peer-unreachable",
+                "not-finished",
+                "ended",
+                "offline",
+                "metered",
+                "data-saver",
+                "battery-low",
+            )
 
         @Volatile
         internal var installed: PodLifecycle? = null

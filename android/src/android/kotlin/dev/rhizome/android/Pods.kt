@@ -18,15 +18,11 @@ public suspend fun Pod.Companion.open(context: Context, name: String = "pod"): P
     withContext(Dispatchers.IO) { open(prepared(context, name), KeystoreKeeper(context)) }
 
 /** As [open], but `null` while the person has no pod: for [PodLifecycle]. */
-public suspend fun Pod.Companion.openIfThere(
-    context: Context,
-    name: String = "pod",
-): Pod? =
-    try {
-        open(context, name)
-    } catch (_: RhizomeException.NotFound) {
-        null
-    }
+public suspend fun Pod.Companion.openIfThere(context: Context, name: String = "pod"): Pod? = try {
+    open(context, name)
+} catch (_: RhizomeException.NotFound) {
+    null
+}
 
 /** Makes the app's pod, with a new identity whose first device this is, called [deviceName] on the person's other devices. */
 public suspend fun Pod.Companion.create(context: Context, deviceName: String, name: String = "pod"): NewPod =

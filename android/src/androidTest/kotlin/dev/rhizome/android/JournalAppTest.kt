@@ -34,13 +34,12 @@ class JournalAppTest {
     fun end() = runningHere { app.rhizome.uninstall() }
 
     @Test
-    fun `an app begins with no pod, and has it once one was made`() =
-        runningHere {
-            FakeKeystore.install()
-            assertNotNull(app.rhizome.scheduler.getPendingJob(4711))
-            assertNull(app.rhizome.pod())
-            val made = Pod.create(app, "phone").pod
-            assertEquals(made.did, app.rhizome.pod()!!.did)
-            assertEquals(0, app.rhizome.sync()!!.peers.size)
-        }
+    fun `an app begins with no pod, and has it once one was made`() = runningHere {
+        FakeKeystore.install()
+        assertNotNull(app.rhizome.scheduler.getPendingJob(4711))
+        assertNull(app.rhizome.pod())
+        val made = Pod.create(app, "phone").pod
+        assertEquals(made.did, app.rhizome.pod()!!.did)
+        assertEquals(0, app.rhizome.sync()!!.peers.size)
+    }
 }
