@@ -25,11 +25,15 @@ import sys
 import tempfile
 import unittest
 
+import sizes
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 CACHE = os.environ.get("RHIZOME_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "rhizome")
 API = 26
 TARGET = "aarch64-linux-android"
+# What phones load, and what the budget is for.
+PROFILE = "mobile"
 PAGE = 16384
 SYSTEM = {"libc.so", "libm.so", "libdl.so", "liblog.so"}
 # uniffi's functions, and those that the virtual machine finds by name.
@@ -210,14 +214,25 @@ def build(package, profile, out):
     library = f"lib{package.replace('-', '_')}.so"
     env, made_with = environment(library)
     run("cargo", "rustc", "--locked", "--package", package, "--lib", "--crate-type", "cdylib", "--target", TARGET, "--profile", profile, "--",
-        "-Cstrip=symbols", env=env)
-    made = os.path.join(target_dir(), TARGET, "debug" if profile == "dev" else profile, library)
-    facts = inspect(made)
+        "-Cstrip=debuginfo", env=env)
+    named = os.path.join(target_dir(), TARGET, "debug" if profile == "dev" else profile, library)
     os.makedirs(out, exist_ok=True)
-    shutil.copy2(made, os.path.join(out, library))
+    made = os.path.join(out, library)
+    run(llvm("llvm-strip"), "--strip-all", "-o", made, named)
+    facts = inspect(made)
+    taken = sizes.by_crate(run(llvm("llvm-nm"), "--print-size", "--demangle", named, capture=True))
+    print(f"native: what {library} is made of:\n{sizes.table(taken, os.path.getsize(made))}")
+    over = sizes.over_budget(os.path.getsize(made))
+    if over and profile == PROFILE:
+        raise Failed(f"{made}: {over}")
     with open(os.path.join(out, "native.properties"), "w") as note:
         note.write(f"abi=arm64-v8a\napi={API}\npages={PAGE}\nprofile={profile}\nmade-with={made_with}\nfor-release={'yes' if ndk_tools() else 'no'}\n")
     print(f"native: {library}, {os.path.getsize(made):,} bytes, {facts}; made with {made_with}")
+
+
+def llvm(program):
+    tools = ndk_tools()
+    return os.path.join(tools, program) if tools else program
 
 
 def check_x86_64(package):
@@ -312,6 +327,12 @@ class Checks(unittest.TestCase):
     def test_a_good_library_has_no_fault(self):
         self.assertEqual(([], 1, 2), faults(GOOD))
 
+    def test_sizes_by_crate_and_the_budget(self):
+        listed = "10 0f T sqlite3_open\n20 20 t <iroh::Endpoint as core::fmt::Debug>::fmt\n30 01 t core::ptr::drop_in_place<alloc::vec::Vec<u8>>\n"
+        self.assertEqual([("iroh", 32), ("sqlite", 15), ("core", 1)], sizes.by_crate(listed))
+        self.assertIsNone(sizes.over_budget(1))
+        self.assertIn("budget", sizes.over_budget(1 << 30))
+
     def test_pages_of_4_kb(self):
         self.one_fault("0x4000", "0x1000", "16 KB")
 
@@ -349,7 +370,7 @@ class Checks(unittest.TestCase):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--package", default="rhizome-ffi")
-    parser.add_argument("--profile", default="mobile")
+    parser.add_argument("--profile", default=PROFILE)
     parser.add_argument("--out")
     parser.add_argument("--check-x86_64", action="store_true")
     parser.add_argument("--inspect", metavar="FILE")
