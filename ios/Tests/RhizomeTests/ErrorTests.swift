@@ -140,7 +140,7 @@ extension All {
             try await pod.shutdown()
         }
 
-        @Test func a_link_to_nobody_fails_and_one_that_is_aborted_ends() async throws {
+        @Test func a_link_that_is_aborted_ends_and_one_in_the_wrong_role_is_refused() async throws {
             let pod = try await Pod.make(scratch)
             let other = try await Pod.make(scratch, "other")
             let invite = try await other.invite()
@@ -149,9 +149,20 @@ extension All {
             invite.abort()
             await #expect(throws: (any Error).self) { try await waiting.value }
             try await other.shutdown()
-            // Nobody listens at the code's address any more.
-            let error = await failure { _ = try await pod.linkDevice(code: code).finished() }
-            #expect([.network, .refused, .invalidInput].contains(error?.kind), "\(String(describing: error))")
+            // A code for new devices, in a device that is none.
+            let role = await failure { _ = try await pod.linkDevice(code: code).finished() }
+            #expect(role?.kind == .refused)
+            #expect(role?.code == "link")
+            try await pod.shutdown()
+        }
+
+        @Test func a_network_that_cannot_be_used_is_said() async throws {
+            // An address that is nobody's (RFC 5737), so not this machine's either.
+            let options = Rhizome.Pod.Options(listen: ["192.0.2.1:0"])
+            let pod = try await Rhizome.Pod.create(at: scratch.path("pod"), name: "phone", keeper: TestKeeper(), options: options).pod
+            let error = await failure { _ = try await pod.invite() }
+            #expect(error?.kind == .network)
+            #expect(error?.isRetryable == true)
             try await pod.shutdown()
         }
 

@@ -236,6 +236,13 @@ extension All {
             #expect(try await statuses.next() == nil)
         }
 
+        @Test func the_library_says_what_it_is_made_of() throws {
+            let about = try About.library
+            #expect(about.version.split(separator: ".").count == 3)
+            // A date, a time and a hash.
+            #expect(about.sqlite.split(separator: " ").count == 3)
+        }
+
         @Test func the_privacy_manifest_comes_with_the_library() throws {
             let path = try #require(Bundle.module.url(forResource: "PrivacyInfo", withExtension: "xcprivacy"))
             let plist = try PropertyListSerialization.propertyList(from: Data(contentsOf: path), format: nil)
