@@ -105,8 +105,10 @@ def package():
     build, repository = os.path.join(CACHE, "android"), os.path.join(CACHE, "maven")
     run(sys.executable, os.path.join(HERE, "native", "build.py"), "--package", "rhizome-ffi", "--check-x86_64")
     run(sys.executable, os.path.join(HERE, "native", "build.py"), "--package", "rhizome-ffi", "--out", os.path.join(build, "arm64-v8a"))
-    run("cargo", "build", "--locked", "--release", "-p", "rhizome-ffi")
-    library = os.path.join(TARGET, "release", LIBRARY)
+    # What ships is built in the first.
+    profile = os.environ.get("RHIZOME_PROFILE", "release")
+    run("cargo", "build", "--locked", "--profile", profile, "-p", "rhizome-ffi")
+    library = os.path.join(TARGET, profile, LIBRARY)
     generate(build, library)
     place(library, build)
     run("strip", "-x" if platform.system() == "Darwin" else "--strip-unneeded", os.path.join(build, "natives", HOST, LIBRARY))
