@@ -19,6 +19,7 @@ use crate::RhizomeError;
 
 /// The one runtime of the library. It lives as long as the process: a pod that is open uses it, and threads that wait cost next to nothing.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tell_panics_without_their_words();
     Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("rhizome")
@@ -26,6 +27,22 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         .build()
         .expect("a process that cannot start two threads can do nothing here")
 });
+
+/// A panic's words may hold what a person wrote: of those on our threads, and on the app's, only the place is told.
+fn tell_panics_without_their_words() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // Threads that Rust has not named are the app's; those of a program or a test in Rust have names.
+        if std::thread::current()
+            .name()
+            .is_some_and(|name| !name.starts_with("rhizome"))
+        {
+            return before(panic);
+        }
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a fault in the library");
+    }));
+}
 
 /// The runtime.
 pub(crate) fn runtime() -> &'static Runtime {
