@@ -32,7 +32,7 @@ pub enum LogLevel {
     Info,
     /// What a developer would.
     Debug,
-    /// Everything.
+    /// Everything; in a library that was built for release, as `Debug`.
     Trace,
 }
 
