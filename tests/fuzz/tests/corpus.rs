@@ -1,11 +1,21 @@
 //! The committed corpus, fed to every target without a fuzzer.
 
-use std::time::Instant;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use rhizome_fuzz::{TARGETS, corpus, run, seeds, targets};
 
+/// One test at a time: memory is counted for the whole process, and what one reads must not count for the other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn nothing_that_fuzzing_found_breaks_a_promise() {
+    let _alone = alone();
     let (mut inputs, mut most, mut failures) = (0, 0, Vec::new());
     // Megabytes, read by code without optimisation, take minutes: the bombs are for the fuzzing binary, which runs all of them first.
     for target in TARGETS.iter().filter(|target| target.name != "bomb") {
@@ -44,6 +54,7 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn what_breaks_a_promise_is_noticed() {
+    let _alone = alone();
     let broken = |run: fn(&[u8])| {
         let target = targets::Target {
             name: "broken",
