@@ -101,6 +101,9 @@ public class Pod internal constructor(internal val handle: PodHandle) : AutoClos
 
     /** Makes, opens and joins pods. */
     public companion object {
+        /** What the library is made of, for bug reports. */
+        public val library: About get() = instant { about() }
+
         /** Makes a new identity with this as its first device, called [name] on the person's other devices. */
         public suspend fun create(options: PodOptions, keeper: SecretKeeper, name: String): NewPod =
             awaiting { createPod(options, keeper, name, it) }.let { NewPod(Pod(it.pod), it.words) }
