@@ -38,7 +38,7 @@ def run(*command, cwd=ROOT, env=None):
 
 def need(programs):
     """Programs and their Debian packages."""
-    missing = [package for program, package in programs.items() if not shutil.which(program)]
+    missing = [package for program, packages in programs.items() if not shutil.which(program) for package in packages.split()]
     if not missing:
         return
     if shutil.which("apt-get") and os.geteuid() == 0:
@@ -129,7 +129,8 @@ ARM_TESTS = ["--lib"] + [word for name in ("vectors", "fixtures", "identity", "r
 
 
 def arm():
-    need({"aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu", "qemu-aarch64-static": "qemu-user-static"})
+    # The C library is only recommended by the compiler.
+    need({"aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross", "qemu-aarch64-static": "qemu-user-static"})
     target = "aarch64-unknown-linux-gnu"
     run("rustup", "target", "add", target)
     env = {**os.environ, "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER": "aarch64-linux-gnu-gcc", "CC_aarch64_unknown_linux_gnu": "aarch64-linux-gnu-gcc",
