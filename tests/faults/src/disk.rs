@@ -217,6 +217,16 @@ pub struct Disk {
     released: Condvar,
 }
 
+/// Calls go on, those that waited too, when this is dropped.
+pub struct Held<'a>(&'a Disk);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.inner().held = false;
+        self.0.released.notify_all();
+    }
+}
+
 impl Disk {
     /// Takes `dir`, whose files are as if flushed. Nothing fails yet.
     pub fn new(dir: &Path) -> Arc<Self> {
@@ -269,15 +279,10 @@ impl Disk {
         self.inner().plans.clear();
     }
 
-    /// From here on every call waits until [`Disk::release`].
-    pub fn hold(&self) {
+    /// Every call waits until what this gives is dropped: a test that fails meanwhile leaves nobody waiting.
+    pub fn hold(&self) -> Held<'_> {
         self.inner().held = true;
-    }
-
-    /// Calls go on, those that waited too.
-    pub fn release(&self) {
-        self.inner().held = false;
-        self.released.notify_all();
+        Held(self)
     }
 
     /// How many calls wait.

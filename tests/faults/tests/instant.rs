@@ -71,7 +71,7 @@ fn instant_calls_answer_while_the_disk_does_not() {
         .unwrap();
     runtime.block_on(document.save()).unwrap();
 
-    disk.hold();
+    let held = disk.hold();
     document.edit(vec![splice(0, "|")]).unwrap();
     let stuck = |what: &'static str| {
         let (pod, document) = (pod.clone(), document.clone());
@@ -110,7 +110,7 @@ fn instant_calls_answer_while_the_disk_does_not() {
         "the disk was held all the time"
     );
 
-    disk.release();
+    drop(held);
     for call in calls {
         let ended: Result<(), Error> = runtime.block_on(call).unwrap();
         ended.unwrap();
