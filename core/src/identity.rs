@@ -8,19 +8,25 @@ mod did;
 mod keyring;
 mod link;
 mod operation;
+mod propose;
 mod recovery;
 mod state;
 
 pub use commit::{Commit, CommitCore};
 pub use did::{did, did_document, parse_did};
-pub use keyring::{KeyRing, Stream};
+pub use keyring::{KeyRing, Standing, Stream};
 pub use link::{LinkProof, LinkRole, Ticket, TicketError, short_number};
 pub use operation::{
-    Body, Keys, MAX_OPERATION, MAX_SERVICES, OpNonce, Operation, OperationCore, Proposer, RecoveryKeys, SealedPart,
-    WrappedKey, add_device, add_peer, change_orderers, consent, genesis, streams,
+    Body, Cutoff, ErasedSection, Keys, MAX_OPERATION, MAX_SERVICES, MAX_VOTES, OpNonce, Operation, OperationCore,
+    PeersPart, RecoveryKeys, SealedPart, Votes, WrappedKey, consent, vote,
+};
+pub use propose::{
+    MAX_TARGETS, Proposer, add_device, add_peer, cancel_erase, change_orderers, change_orderers_by_vote, erase,
+    genesis, new_epochs, raise_cutoff, remove_device, remove_peer, rename_device, rewrap, rotate_recovery, streams,
+    votes_for,
 };
 pub use recovery::RecoverySecret;
-pub use state::{Device, Peer, State, Verdict, VoidReason};
+pub use state::{Device, Erasure, Peer, Precedence, Removed, State, Verdict, VoidReason};
 
 use crate::crypto::{CborError, CryptoError, bytes_id};
 
@@ -84,6 +90,9 @@ pub enum IdentityError {
     /// An operation of a kind this version does not know: it must be updated before it can follow the identity.
     #[error("the identity log holds an operation of a kind this version does not know: update needed")]
     UpdateNeeded,
+    /// This device holds no identity key.
+    #[error("this device holds no identity key yet: sync first")]
+    NoKey,
     /// The operation has no effect where it would stand.
     #[error("the operation has no effect: {0}")]
     Void(VoidReason),

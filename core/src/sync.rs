@@ -4,10 +4,11 @@
 //! ten devices over a lossy network in one thread from a seed. [`Replica`] is what a session compares and changes: one
 //! identity's log and entries in a store, with every check that stands between a peer's bytes and the disk.
 
+mod counted;
 mod message;
 mod replica;
 mod session;
 
 pub use message::{ByeReason, MAX_FRAME, Message, MessageError, RefuseReason};
-pub use replica::{Known, Limits, Refusal, Replica, ReplicaError, Submitted, WallClock};
+pub use replica::{Known, Limits, Refusal, Replica, ReplicaError, Submitted, TakenCommits, WallClock};
 pub use session::{Outcome, Session, SessionError};

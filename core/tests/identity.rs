@@ -25,13 +25,7 @@ use rhizome::{
 fn with_proposer<R>(member: &mut Member, work: impl FnOnce(&mut dyn Random, &Proposer<'_>) -> R) -> R {
     let known = member.replica.known();
     let ring = known.key_ring(&member.keys);
-    let by = Proposer {
-        identity: member.replica.identity(),
-        binding: known.ordered.binding(),
-        seen: known.ordered.head(),
-        signing: &member.keys.signing,
-        identity_key: ring.identity_key(&known.ordered.key_id()).unwrap(),
-    };
+    let by = Proposer::of(&known.ordered, &ring, &member.keys.signing).unwrap();
     work(&mut member.random, &by)
 }
 
@@ -69,7 +63,7 @@ fn operations_that_may_have_no_effect_have_none() {
     // A stranger proposes.
     let mut stranger = Member::first(60);
     let theirs = with_proposer(&mut stranger, |random, by| {
-        let by = Proposer { identity, ..*by };
+        let by = Proposer { identity, ..by.clone() };
         add_device(random, &by, public, yes, "tablet").unwrap()
     });
     assert_eq!(verdict(&first, &theirs), void(VoidReason::NotADevice));
@@ -100,7 +94,7 @@ fn operations_that_may_have_no_effect_have_none() {
     let by_peer = with_proposer(&mut first, |random, by| {
         let by = Proposer {
             signing: &cloud.signing,
-            ..*by
+            ..by.clone()
         };
         change_orderers(random, &by, 1, vec![cloud_keys.0])
     });

@@ -329,6 +329,7 @@ fn make_identity() -> Made {
         seen: None,
         signing,
         identity_key: &identity_key,
+        beside: Vec::new(),
     };
     let (by_first, by_second) = (propose(&first.signing), propose(&second.signing));
     let agrees = |keys: &DeviceKeys, peer| consent(&keys.signing, &identity, &Keys::of(keys), peer);
@@ -558,6 +559,7 @@ fn refused_commits(
         seen: None,
         signing: &first.signing,
         identity_key,
+        beside: Vec::new(),
     };
     let good = streams(random, &by, &["refused"]);
     let mut refused = Vec::new();

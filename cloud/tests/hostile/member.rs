@@ -234,13 +234,7 @@ async fn a_flood_of_operations_is_charged_to_the_quota() {
     peer.set_quota("all", change).await.unwrap();
     let known = thief.member.replica.known();
     let ring = known.key_ring(&thief.member.keys);
-    let by = Proposer {
-        identity: thief.member.replica.identity(),
-        binding: known.ordered.binding(),
-        seen: known.ordered.head(),
-        signing: &thief.member.keys.signing,
-        identity_key: ring.identity_key(&known.ordered.key_id()).unwrap(),
-    };
+    let by = Proposer::of(&known.ordered, &ring, &thief.member.keys.signing).unwrap();
     let labels: Vec<String> = (0..100).map(|n| format!("{n}{}", "x".repeat(100))).collect();
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let mut wire = thief.greet(&scene).await;

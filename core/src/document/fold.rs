@@ -87,11 +87,14 @@ pub struct Page {
     pub next: Option<ListCursor>,
 }
 
+/// Asks how far each branch of each author log counts.
+pub type HeadsFn = Box<dyn Fn() -> Result<BTreeMap<AuthorId, Vec<BranchHead>>, StoreError> + Send + Sync>;
+
 /// The documents of one identity: folded from its log, kept in its views.
 pub struct Documents {
     log: LogStore,
     views: Views,
-    identity: IdentityId,
+    heads: HeadsFn,
     /// How often a fold failed or the views were dropped, so that they lack what is in the log and nothing else would bring it.
     failed: AtomicU64,
     /// Up to which of these a later fold made good.
@@ -99,12 +102,19 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// Documents of `identity` in `log`, shown from `views`.
+    /// Documents of `identity` in `log`, shown from `views`: all that is there counts.
     pub fn new(log: LogStore, views: Views, identity: IdentityId) -> Self {
+        let all = log.clone();
+        let heads = Box::new(move || all.read(|read| read.heads(&identity)));
+        Self::with_heads(log, views, heads)
+    }
+
+    /// As [`Documents::new`], and of each branch as much counts as `heads` says.
+    pub fn with_heads(log: LogStore, views: Views, heads: HeadsFn) -> Self {
         Self {
             log,
             views,
-            identity,
+            heads,
             failed: AtomicU64::new(0),
             made_good: AtomicU64::new(0),
         }
@@ -161,9 +171,10 @@ impl Documents {
                 continue;
             }
             while cursor < branch.head.seq && folded.entries < how.limit && !(how.stop)() {
+                let left = BATCH_ENTRIES.min(branch.head.seq - cursor);
                 let batch = self
                     .log
-                    .read(|read| read.entries_after(&author, branch.branch, cursor, BATCH_ENTRIES, BATCH_BYTES))?;
+                    .read(|read| read.entries_after(&author, branch.branch, cursor, left, BATCH_BYTES))?;
                 let Some(last) = batch.last() else { break };
                 let folded_here = self.views.with(|views| {
                     // Somebody else may have folded meanwhile, or dropped the views: then this batch does not follow.
@@ -186,8 +197,21 @@ impl Documents {
 
     /// Branches that are not folded to their end, and how far they are.
     fn unfolded(&self) -> Result<Vec<(AuthorId, BranchHead, u64)>, StoreError> {
-        let heads = self.log.read(|read| read.heads(&self.identity))?;
-        let cursors = self.noted(|views| views.cursors())?;
+        let heads = (self.heads)()?;
+        let mut cursors = self.noted(|views| views.cursors())?;
+        let counts = |(author, branch): &(AuthorId, u32), cursor: u64| {
+            let branches = heads.get(author).map_or(&[][..], Vec::as_slice);
+            branches
+                .iter()
+                .any(|head| head.branch == *branch && cursor <= head.head.seq)
+        };
+        if cursors.iter().any(|(place, cursor)| !counts(place, *cursor)) {
+            // Something was folded that does not count: a device was removed by somebody who had seen less of it. What it changed is not undone
+            // one by one.
+            tracing::warn!("entries that do not count were folded: the views are folded again from the log");
+            self.views.with(|views| views.clear())?;
+            cursors.clear();
+        }
         let branches = heads
             .into_iter()
             .flat_map(|(author, branches)| branches.into_iter().map(move |b| (author, b)));
@@ -312,7 +336,7 @@ impl Documents {
     /// The applications' own events of every stream with this label (two devices may each have begun one), in the order that every device
     /// agrees on.
     pub fn events(&self, label: &str, ring: &KeyRing) -> Result<Vec<Event>, StoreError> {
-        let heads = self.log.read(|read| read.heads(&self.identity))?;
+        let heads = (self.heads)()?;
         let is_labelled = |stream: &StreamId| ring.streams().get(stream).is_some_and(|stream| stream.label == label);
         let mut events = Vec::new();
         // Branches that part from one another share copies of what came before.
@@ -331,10 +355,13 @@ impl Documents {
                     let Some(last) = batch.last() else { break };
                     after = last.position().seq;
                     for entry in &batch {
+                        let at = entry.position();
+                        if at.seq > branch.head.seq {
+                            break;
+                        }
                         let Some(key) = ring.epoch(&entry.entry().epoch) else {
                             continue;
                         };
-                        let at = entry.position();
                         if !seen.insert((author, at)) {
                             continue;
                         }

@@ -1,6 +1,6 @@
 //! The keys that a member reads out of the identity log: identity keys, then the names, streams and epochs sealed under them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
     Body, EpochId, Operation, State, StreamId,
@@ -15,15 +15,34 @@ pub struct Stream {
     pub label: String,
     /// The epoch to write under: the one that began last.
     pub current: EpochId,
+    /// The identity key it is sealed under: if that is not the one in use, somebody who was removed may know it.
+    pub under: Hash,
+}
+
+/// Where an operation stands whose keys are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// In the log, with an effect.
+    InEffect,
+    /// Without a commit, with an effect if it had one.
+    Pending,
+    /// Without an effect, in the log or not.
+    Void,
 }
 
 /// All the keys one device can reach.
-#[derive(Default, Clone)]
+#[derive(Clone)]
 pub struct KeyRing {
     identity_keys: BTreeMap<Hash, Secret>,
+    /// Those that are sealed under another.
+    sealed_keys: BTreeSet<Hash>,
+    /// The one in use, whether it is here or not.
+    in_use: Hash,
     epochs: BTreeMap<EpochId, SealKey>,
     streams: BTreeMap<StreamId, Stream>,
     names: BTreeMap<PublicKey, String>,
+    /// Epochs that no ordered operation tells of.
+    tentative: Vec<(StreamId, String, EpochId, Secret)>,
     alarms: usize,
 }
 
@@ -39,75 +58,85 @@ impl std::fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// Reads every key that `agreement` can reach from `operations`: those in effect, in order, the pending ones last.
+    /// Reads every key that `agreement` can reach from `operations`, in the log's order, the pending ones last. What has no effect may hold keys
+    /// all the same: two who began an epoch at once both wrote under theirs. `state` says which identity key is in use.
     pub fn gather<'a>(
         state: &State,
         agreement: &AgreementKey,
-        operations: impl IntoIterator<Item = &'a Operation>,
+        operations: impl IntoIterator<Item = (&'a Operation, Standing)>,
     ) -> Self {
-        let operations: Vec<&Operation> = operations.into_iter().collect();
-        let mut ring = Self::default();
-        for operation in &operations {
-            if let Body::Genesis { key, .. } | Body::AddDevice { key, .. } = operation.body() {
-                let mine = agreement.public();
-                for wrap in key.wraps.iter().filter(|wrap| wrap.0 == mine) {
-                    let info = wrap_info(&state.binding(), &key.id, &mine);
-                    ring.keep_identity_key(
-                        &key.id,
-                        agreement.unwrap(&info, wrap).ok().as_deref().map(Vec::as_slice),
-                    );
-                }
+        let operations: Vec<(&Operation, Standing)> = operations.into_iter().collect();
+        let mut ring = Self {
+            identity_keys: BTreeMap::new(),
+            sealed_keys: BTreeSet::new(),
+            in_use: state.key_id(),
+            epochs: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            names: BTreeMap::new(),
+            tentative: Vec::new(),
+            alarms: 0,
+        };
+        // Older identity keys are sealed under newer ones: each key that is found opens what waits for it, and may bring others.
+        let mut found: Vec<Hash> = Vec::new();
+        let mine = agreement.public();
+        for (operation, standing) in &operations {
+            let Some(key) = operation.wrapped_key() else { continue };
+            for wrap in key.wraps.iter().filter(|wrap| wrap.0 == mine) {
+                let info = wrap_info(&state.binding(), &key.id, &mine);
+                let opened = agreement.unwrap(&info, wrap).ok();
+                ring.keep_identity_key(&key.id, opened.as_deref().map(Vec::as_slice), *standing, &mut found);
             }
         }
-        // Older identity keys are sealed under newer ones, so opening goes on until it opens nothing more. What is read
-        // is noted by place, and enacted in the log's order.
-        let mut parts: BTreeMap<usize, super::SealedPart> = BTreeMap::new();
-        loop {
-            let before = parts.len();
-            for (place, operation) in operations
-                .iter()
-                .enumerate()
-                .filter(|(_, op)| op.sealed_under().is_some())
-            {
-                if parts.contains_key(&place) {
-                    continue;
-                }
-                let key = operation
-                    .sealed_under()
-                    .and_then(|id| ring.identity_keys.get(&id).cloned());
-                let Some(part) = key.and_then(|key| operation.open_sealed(&state.binding(), &key)) else {
+        let mut closed: BTreeMap<Hash, Vec<usize>> = BTreeMap::new();
+        for (place, (operation, _)) in operations.iter().enumerate() {
+            if let Some(under) = operation.sealed_under() {
+                closed.entry(under).or_default().push(place);
+            }
+        }
+        // What is read is noted by place, and enacted in the log's order.
+        let mut parts: BTreeMap<usize, (Hash, super::SealedPart)> = BTreeMap::new();
+        while let Some(under) = found.pop() {
+            let Some(key) = ring.identity_keys.get(&under).cloned() else {
+                continue;
+            };
+            for place in closed.remove(&under).unwrap_or_default() {
+                let (operation, standing) = operations[place];
+                let Some(part) = operation.open_sealed(&state.binding(), &key) else {
                     continue;
                 };
                 for (id, key) in &part.previous {
-                    ring.keep_identity_key(id, Some(&key[..]));
+                    ring.sealed_keys.insert(*id);
+                    ring.keep_identity_key(id, Some(&key[..]), standing, &mut found);
                 }
-                parts.insert(place, part);
-            }
-            if parts.len() == before {
-                break;
+                parts.insert(place, (under, part));
             }
         }
-        for (place, part) in parts {
-            ring.enact(operations[place], part);
+        for (place, (under, part)) in parts {
+            let (operation, standing) = operations[place];
+            ring.enact(operation, standing, under, part);
         }
         ring
     }
 
-    fn keep_identity_key(&mut self, id: &Hash, key: Option<&[u8]>) {
+    fn keep_identity_key(&mut self, id: &Hash, key: Option<&[u8]>, standing: Standing, found: &mut Vec<Hash>) {
         match key.and_then(Secret::from_slice) {
             Some(key) if identity_key_id(&key) == *id => {
-                self.identity_keys.insert(*id, key);
+                if self.identity_keys.insert(*id, key).is_none() {
+                    found.push(*id);
+                }
             }
-            _ => self.alarms += 1,
+            // Whoever is no member may put anything into an operation without an effect.
+            _ => self.alarms += usize::from(standing != Standing::Void),
         }
     }
 
-    fn enact(&mut self, operation: &Operation, part: super::SealedPart) {
-        if let Some(name) = part.name {
+    fn enact(&mut self, operation: &Operation, standing: Standing, under: Hash, part: super::SealedPart) {
+        if let Some(name) = part.name.filter(|_| standing != Standing::Void) {
             let named = match operation.body() {
                 Body::Genesis { device, .. } | Body::AddDevice { device, .. } => Some(device.0),
                 Body::AddPeer { peer, .. } => Some(peer.0),
-                Body::ChangeOrderers { .. } | Body::Streams {} => None,
+                Body::RenameDevice { device } => Some(*device),
+                _ => None,
             };
             if let Some(key) = named {
                 self.names.insert(key, name);
@@ -115,12 +144,31 @@ impl KeyRing {
         }
         for (stream, label, epoch, key) in part.streams {
             if epoch_id(&stream, &key) != epoch {
-                self.alarms += 1;
+                self.alarms += usize::from(standing != Standing::Void);
                 continue;
             }
             self.epochs.insert(epoch, SealKey::derive("section", &key));
-            let entry = self.streams.entry(stream).or_insert(Stream { label, current: epoch });
-            entry.current = epoch;
+            match standing {
+                Standing::InEffect => self.tentative.retain(|(_, _, known, _)| *known != epoch),
+                Standing::Pending => self.tentative.push((stream, label.clone(), epoch, key)),
+                Standing::Void => continue,
+            }
+            let known = Stream {
+                label,
+                current: epoch,
+                under,
+            };
+            match self.streams.entry(stream) {
+                Entry::Vacant(entry) => drop(entry.insert(known)),
+                // Of two that were begun at once, the one under the key that is in use.
+                Entry::Occupied(mut entry) if under == self.in_use || entry.get().under != self.in_use => {
+                    entry.insert(Stream {
+                        label: entry.get().label.clone(),
+                        ..known
+                    });
+                }
+                Entry::Occupied(_) => {}
+            }
         }
     }
 
@@ -150,6 +198,20 @@ impl KeyRing {
     /// The identity key by its id, if this device can reach it.
     pub fn identity_key(&self, id: &Hash) -> Option<&Secret> {
         self.identity_keys.get(id)
+    }
+
+    /// The identity keys here that are sealed under none of the others: the current one, and any that were made at once with it.
+    pub fn newest_keys(&self) -> Vec<(Hash, &Secret)> {
+        let newest = self
+            .identity_keys
+            .iter()
+            .filter(|(id, _)| !self.sealed_keys.contains(*id));
+        newest.map(|(id, key)| (*id, key)).collect()
+    }
+
+    /// Epochs of operations that wait for their commit.
+    pub(super) fn tentative_epochs(&self) -> Vec<(StreamId, String, EpochId, Secret)> {
+        self.tentative.clone()
     }
 
     /// How many wraps or epochs did not match their commitments. Anything but 0 means that a member lied.

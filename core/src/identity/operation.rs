@@ -1,17 +1,20 @@
-//! Operations: what devices propose about their identity (docs/formats.md, section 3).
+//! Operations: what devices, and the 24 words, propose about their identity (docs/formats.md, section 3).
 
-use super::{EpochId, IdentityError, IdentityId, RecoverySecret, StreamId};
+use super::{EpochId, IdentityError, IdentityId, StreamId};
 use crate::crypto::{
-    AgreementPublic, DeviceKeys, Hash, PublicKey, Random, SealKey, Secret, Signature, SigningKey, Wrap, bytes_id,
-    decode, decode_canonical, encode, encode_secret, hash, hash_of_secret, wiping,
+    AgreementPublic, DeviceKeys, Hash, PublicKey, SealKey, Secret, Signature, SigningKey, Wrap, bytes_id, decode,
+    decode_canonical, encode, hash, hash_of_secret, wiping,
 };
 use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 /// The most bytes an operation may have, with its parts.
 pub const MAX_OPERATION: usize = 65_536;
 /// The most service addresses a peer may name, each of at most 255 bytes.
 pub const MAX_SERVICES: usize = 8;
+/// The most devices that may vote in one operation.
+pub const MAX_VOTES: usize = 256;
 
 const VERSION: u8 = 1;
 
@@ -99,22 +102,127 @@ pub enum Body {
         term: u64,
         /// Signing keys of devices or peers.
         orderers: Vec<PublicKey>,
+        /// Devices that want it even if the present orderer does not commit it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        votes: Option<Votes>,
     },
     /// Streams and epochs, told to members only.
     Streams {},
+    /// A device is no member any more, nor ever again but by the recovery key. Its cut-offs are in the part for peers.
+    RemoveDevice {
+        /// Its signing key. One that was never added is kept out, too.
+        device: PublicKey,
+        /// A new identity key, for each remaining device by signing key, then for the recovery key.
+        key: WrappedKey,
+    },
+    /// More of a removed device's entries count: cut-offs are in the part for peers.
+    RaiseCutoff {
+        /// The removed device's signing key.
+        device: PublicKey,
+    },
+    /// A device or peer is called something else: the name is in the sealed part.
+    RenameDevice {
+        /// Its signing key.
+        device: PublicKey,
+    },
+    /// A cloud peer is none any more, nor ever again but by the recovery key.
+    RemovePeer {
+        /// Its signing key.
+        peer: PublicKey,
+    },
+    /// New epochs of streams, told to members only.
+    NewEpoch {},
+    /// A new identity key, for everybody who should have it.
+    Rewrap {
+        /// The key, for each device by signing key, then for the recovery key.
+        key: WrappedKey,
+    },
+    /// Other recovery words. At once if the recovery key signs it, or else 72 hours later.
+    RotateRecovery {
+        /// What the new words give.
+        recovery: RecoveryKeys,
+        /// The current identity key, for them.
+        key: WrappedKey,
+    },
+    /// Sections are to be erased: which, the part for peers says. Seven days later, or at once if the recovery key signs it.
+    Erase {},
+    /// An erasure is called off in time.
+    CancelErase {
+        /// The id of the operation that wanted it.
+        erase: Hash,
+    },
 }
 
-const KINDS: [&str; 5] = ["Genesis", "AddDevice", "AddPeer", "ChangeOrderers", "Streams"];
+/// Devices that want a change of orderers, from where in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Votes {
+    /// The last commit that stays: the highest that the voters know.
+    pub from: Hash,
+    /// Each device with its signature (see [`vote`]), by signing key.
+    pub by: Vec<(PublicKey, Signature)>,
+}
+
+const KINDS: [&str; 14] = [
+    "Genesis",
+    "AddDevice",
+    "AddPeer",
+    "ChangeOrderers",
+    "Streams",
+    "RemoveDevice",
+    "RaiseCutoff",
+    "RenameDevice",
+    "RemovePeer",
+    "NewEpoch",
+    "Rewrap",
+    "RotateRecovery",
+    "Erase",
+    "CancelErase",
+];
+
+/// Where an author log of a removed device ends: what lies on a chain that ends here counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cutoff(
+    /// The author log.
+    pub Hash,
+    /// The last entry's seq.
+    pub u64,
+    /// The last entry's hash.
+    pub Hash,
+);
+
+/// A section to erase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ErasedSection(
+    /// The author log.
+    pub Hash,
+    /// The entry's seq.
+    pub u64,
+    /// The entry's hash.
+    pub Hash,
+    /// The section's number in the entry, from 0.
+    pub u32,
+);
+
+/// What peers read and a verdict does not need.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeersPart {
+    /// Of `RemoveDevice` and `RaiseCutoff`.
+    pub cutoffs: Vec<Cutoff>,
+    /// Of `Erase`.
+    pub erase: Vec<ErasedSection>,
+}
 
 /// What only members read.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealedPart {
-    /// The name of the device or peer that the operation adds.
+    /// The name of the device or peer that the operation adds or renames.
     pub name: Option<String>,
     /// Epochs that begin here: stream, label, epoch, key.
     pub streams: Vec<(StreamId, String, EpochId, Secret)>,
-    /// Identity keys from before the current one.
+    /// Identity keys that are not sealed under a newer one elsewhere.
     pub previous: Vec<(Hash, Secret)>,
 }
 
@@ -142,6 +250,8 @@ pub struct OperationCore {
     pub seen: Option<Hash>,
     /// The public part.
     pub body: Body,
+    /// Commits to the part for peers.
+    pub peers: Option<Hash>,
     /// Commits to the sealed part.
     pub sealed: Option<Hash>,
 }
@@ -162,12 +272,23 @@ struct WireCore(
 struct WireOperation(
     #[serde(with = "serde_bytes")] Vec<u8>,
     Signature,
-    Option<serde_bytes::ByteBuf>,
-    Option<serde_bytes::ByteBuf>,
+    Option<ByteBuf>,
+    Option<ByteBuf>,
 );
 
 #[derive(Serialize, Deserialize)]
-struct WireSealed(Hash, #[serde(with = "serde_bytes")] Vec<u8>);
+pub(super) struct WireSealed(pub Hash, #[serde(with = "serde_bytes")] pub Vec<u8>);
+
+/// The parts of an operation beside the public one, encoded.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub peers: Option<Vec<u8>>,
+    pub sealed: Option<Vec<u8>>,
+}
+
+fn part_hash(part: &Option<Vec<u8>>) -> Option<Hash> {
+    part.as_ref().map(|part| hash("operation part", &[part]))
+}
 
 /// A well-formed operation whose proposer signed it. Whether it has an effect is for [`super::State`] to say.
 #[derive(Clone, PartialEq, Eq)]
@@ -176,6 +297,7 @@ pub struct Operation {
     core_bytes: Vec<u8>,
     id: Hash,
     signature: Signature,
+    peers: Option<Vec<u8>>,
     sealed: Option<Vec<u8>>,
 }
 
@@ -200,18 +322,12 @@ impl Operation {
             return Err(IdentityError::UpdateNeeded);
         }
         let body = read_body(public)?;
-        if peers_hash.is_some() {
-            return Err(IdentityError::UpdateNeeded);
-        }
-        if peers.is_some() {
-            return Err(IdentityError::BadPart);
-        }
         if matches!(body, Body::Genesis { .. }) != identity.is_none() {
             return Err(IdentityError::Malformed(crate::crypto::CborError::Malformed));
         }
-        let sealed = sealed.map(serde_bytes::ByteBuf::into_vec);
-        // Whoever changed or withheld it is not the proposer, who signed the hash: take the operation from somebody else.
-        if sealed.as_ref().map(|part| hash("operation part", &[part])) != sealed_hash {
+        let (peers, sealed) = (peers.map(ByteBuf::into_vec), sealed.map(ByteBuf::into_vec));
+        // Whoever changed or withheld one is not the proposer, who signed the hashes: take the operation from somebody else.
+        if part_hash(&peers) != peers_hash || part_hash(&sealed) != sealed_hash {
             return Err(IdentityError::BadPart);
         }
         let core = OperationCore {
@@ -220,6 +336,7 @@ impl Operation {
             nonce,
             seen,
             body,
+            peers: peers_hash,
             sealed: sealed_hash,
         };
         Ok(Self {
@@ -227,8 +344,52 @@ impl Operation {
             core_bytes,
             id,
             signature,
+            peers,
             sealed,
         })
+    }
+
+    /// Signs an operation with its parts.
+    pub(super) fn make(
+        signing: &SigningKey,
+        identity: Option<IdentityId>,
+        nonce: OpNonce,
+        seen: Option<Hash>,
+        body: Body,
+        parts: Parts,
+    ) -> Self {
+        let Parts { peers, sealed } = parts;
+        let (peers_hash, sealed_hash) = (part_hash(&peers), part_hash(&sealed));
+        let public: Ipld = decode(&encode(&body)).expect("a body is a DAG-CBOR value");
+        let core_bytes = encode(&WireCore(
+            VERSION,
+            identity,
+            signing.public(),
+            nonce,
+            seen,
+            public,
+            peers_hash,
+            sealed_hash,
+        ));
+        let id = hash("operation", &[&core_bytes]);
+        let signature = signing.sign("operation", &id.0);
+        let core = OperationCore {
+            identity,
+            proposer: signing.public(),
+            nonce,
+            seen,
+            body,
+            peers: peers_hash,
+            sealed: sealed_hash,
+        };
+        Self {
+            core,
+            core_bytes,
+            id,
+            signature,
+            peers,
+            sealed,
+        }
     }
 
     /// The bytes that [`Operation::decode`] reads.
@@ -236,8 +397,8 @@ impl Operation {
         encode(&WireOperation(
             self.core_bytes.clone(),
             self.signature,
-            None,
-            self.sealed.clone().map(serde_bytes::ByteBuf::from),
+            self.peers.clone().map(ByteBuf::from),
+            self.sealed.clone().map(ByteBuf::from),
         ))
     }
 
@@ -264,6 +425,15 @@ impl Operation {
             Body::AddPeer { .. } => KINDS[2],
             Body::ChangeOrderers { .. } => KINDS[3],
             Body::Streams {} => KINDS[4],
+            Body::RemoveDevice { .. } => KINDS[5],
+            Body::RaiseCutoff { .. } => KINDS[6],
+            Body::RenameDevice { .. } => KINDS[7],
+            Body::RemovePeer { .. } => KINDS[8],
+            Body::NewEpoch {} => KINDS[9],
+            Body::Rewrap { .. } => KINDS[10],
+            Body::RotateRecovery { .. } => KINDS[11],
+            Body::Erase {} => KINDS[12],
+            Body::CancelErase { .. } => KINDS[13],
         }
     }
 
@@ -277,6 +447,24 @@ impl Operation {
     /// For a genesis, what stands for the identity inside the genesis itself.
     pub(super) fn binding(&self) -> Hash {
         binding(&self.core.proposer, &self.core.nonce)
+    }
+
+    /// The identity key that it wraps, if its kind does that.
+    pub(super) fn wrapped_key(&self) -> Option<&WrappedKey> {
+        match self.body() {
+            Body::Genesis { key, .. }
+            | Body::AddDevice { key, .. }
+            | Body::RemoveDevice { key, .. }
+            | Body::Rewrap { key }
+            | Body::RotateRecovery { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// What peers read. Nothing, if there is no such part or it does not hold what it should: it is void alone.
+    pub fn for_peers(&self) -> PeersPart {
+        let part = self.peers.as_deref().and_then(|part| decode_canonical(part).ok());
+        part.unwrap_or_default()
     }
 
     /// The id of the identity key that the sealed part wants.
@@ -294,7 +482,7 @@ impl Operation {
     }
 }
 
-fn read_body(public: Ipld) -> Result<Body, IdentityError> {
+pub(super) fn read_body(public: Ipld) -> Result<Body, IdentityError> {
     match &public {
         Ipld::Map(map) if map.len() == 1 => {
             if !map.keys().all(|kind| KINDS.contains(&kind.as_str())) {
@@ -306,11 +494,11 @@ fn read_body(public: Ipld) -> Result<Body, IdentityError> {
     Ok(decode_canonical(&encode(&public))?)
 }
 
-fn binding(proposer: &PublicKey, nonce: &OpNonce) -> Hash {
+pub(super) fn binding(proposer: &PublicKey, nonce: &OpNonce) -> Hash {
     hash("identity binding", &[&proposer.0, &nonce.0])
 }
 
-fn sealed_aad(binding: &Hash, nonce: &OpNonce) -> Vec<u8> {
+pub(super) fn sealed_aad(binding: &Hash, nonce: &OpNonce) -> Vec<u8> {
     encode(&(VERSION, binding, nonce))
 }
 
@@ -345,376 +533,24 @@ pub(super) fn consents(identity: &IdentityId, keys: &Keys, peer: bool, consent: 
         .is_ok()
 }
 
-#[derive(Clone, Copy)]
-/// What a member needs to propose: where the identity stands and the key that seals for its members.
-pub struct Proposer<'a> {
-    /// The identity.
-    pub identity: IdentityId,
-    /// Its binding.
-    pub binding: Hash,
-    /// The last commit known.
-    pub seen: Option<Hash>,
-    /// The proposer's signing key.
-    pub signing: &'a SigningKey,
-    /// The current identity key.
-    pub identity_key: &'a [u8; 32],
+fn vote_bytes(identity: &IdentityId, term: u64, orderers: &[PublicKey], from: &Hash) -> Vec<u8> {
+    encode(&(VERSION, identity, term, orderers, from))
 }
 
-fn sign(
-    signing: &SigningKey,
-    identity: Option<IdentityId>,
-    nonce: OpNonce,
-    seen: Option<Hash>,
-    body: Body,
-    sealed: Option<Vec<u8>>,
-) -> Operation {
-    let sealed_hash = sealed.as_ref().map(|part| hash("operation part", &[part]));
-    let public: Ipld = decode(&encode(&body)).expect("a body is a DAG-CBOR value");
-    let core_bytes = encode(&WireCore(
-        VERSION,
-        identity,
-        signing.public(),
-        nonce,
-        seen,
-        public,
-        None,
-        sealed_hash,
-    ));
-    let id = hash("operation", &[&core_bytes]);
-    let signature = signing.sign("operation", &id.0);
-    let core = OperationCore {
-        identity,
-        proposer: signing.public(),
-        nonce,
-        seen,
-        body,
-        sealed: sealed_hash,
-    };
-    Operation {
-        core,
-        core_bytes,
-        id,
-        signature,
-        sealed,
-    }
+/// A device's signature that it wants `orderers` to put operations in order in `term`, after the commit `from`.
+pub fn vote(signing: &SigningKey, identity: &IdentityId, term: u64, orderers: &[PublicKey], from: &Hash) -> Signature {
+    signing.sign("vote", &vote_bytes(identity, term, orderers, from))
 }
 
-fn seal_part(
-    random: &mut dyn Random,
-    binding: &Hash,
-    nonce: &OpNonce,
-    identity_key: &[u8; 32],
-    part: &SealedPart,
-) -> Vec<u8> {
-    let plain = encode_secret(part);
-    let sealed = SealKey::derive("sealed part", identity_key).seal(random, &sealed_aad(binding, nonce), &plain);
-    encode(&WireSealed(identity_key_id(identity_key), sealed))
-}
-
-fn propose(random: &mut dyn Random, by: &Proposer<'_>, body: Body, part: Option<SealedPart>) -> Operation {
-    let nonce = OpNonce(random.bytes());
-    let sealed = part.map(|part| seal_part(random, &by.binding, &nonce, by.identity_key, &part));
-    sign(by.signing, Some(by.identity), nonce, by.seen, body, sealed)
-}
-
-fn new_stream(random: &mut dyn Random, label: &str) -> (StreamId, String, EpochId, Secret) {
-    let stream = StreamId(random.bytes());
-    let key = Secret::make(random);
-    (stream, label.to_owned(), epoch_id(&stream, &key), key)
-}
-
-/// Begins an identity: its first device named `name`, its first streams by label.
-pub fn genesis(
-    random: &mut dyn Random,
-    keys: &DeviceKeys,
-    recovery: &RecoverySecret,
-    name: &str,
-    labels: &[&str],
-) -> Operation {
-    let nonce = OpNonce(random.bytes());
-    let binding = binding(&keys.signing.public(), &nonce);
-    let identity_key = Secret::make(random);
-    let id = identity_key_id(&identity_key);
-    let recovery = recovery.public();
-    let wraps = [keys.agreement.public(), recovery.1]
-        .iter()
-        .map(|to| to.wrap(random, &wrap_info(&binding, &id, to), &*identity_key))
-        .collect::<Result<_, _>>()
-        .expect("keys derived from a secret are not of small order");
-    let part = SealedPart {
-        name: Some(name.to_owned()),
-        streams: labels.iter().map(|label| new_stream(random, label)).collect(),
-        previous: Vec::new(),
-    };
-    let sealed = seal_part(random, &binding, &nonce, &identity_key, &part);
-    let body = Body::Genesis {
-        device: Keys::of(keys),
-        recovery,
-        key: WrappedKey { id, wraps },
-    };
-    sign(&keys.signing, None, nonce, None, body, Some(sealed))
-}
-
-/// Proposes that the device with `keys` joins.
-///
-/// # Errors
-/// [`IdentityError::Crypto`] if its agreement key is one that no key can be wrapped for.
-pub fn add_device(
-    random: &mut dyn Random,
-    by: &Proposer<'_>,
-    device: Keys,
-    consent: Signature,
-    name: &str,
-) -> Result<Operation, IdentityError> {
-    let id = identity_key_id(by.identity_key);
-    let wrap = device
-        .1
-        .wrap(random, &wrap_info(&by.binding, &id, &device.1), by.identity_key)?;
-    let body = Body::AddDevice {
-        device,
-        consent,
-        key: WrappedKey { id, wraps: vec![wrap] },
-    };
-    Ok(propose(
-        random,
-        by,
-        body,
-        Some(SealedPart {
-            name: Some(name.to_owned()),
-            ..Default::default()
-        }),
-    ))
-}
-
-/// Proposes that the cloud peer with `keys` joins.
-pub fn add_peer(
-    random: &mut dyn Random,
-    by: &Proposer<'_>,
-    peer: Keys,
-    consent: Signature,
-    services: Vec<String>,
-    name: &str,
-) -> Operation {
-    let body = Body::AddPeer {
-        peer,
-        consent,
-        services,
-    };
-    propose(
-        random,
-        by,
-        body,
-        Some(SealedPart {
-            name: Some(name.to_owned()),
-            ..Default::default()
-        }),
-    )
-}
-
-/// Proposes that `orderers` put operations in order from `term` on.
-pub fn change_orderers(random: &mut dyn Random, by: &Proposer<'_>, term: u64, orderers: Vec<PublicKey>) -> Operation {
-    propose(random, by, Body::ChangeOrderers { term, orderers }, None)
-}
-
-/// Proposes a new stream for each label.
-pub fn streams(random: &mut dyn Random, by: &Proposer<'_>, labels: &[&str]) -> Operation {
-    let streams = labels.iter().map(|label| new_stream(random, label)).collect();
-    propose(
-        random,
-        by,
-        Body::Streams {},
-        Some(SealedPart {
-            streams,
-            ..Default::default()
-        }),
-    )
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    //! What only a hostile member signs, so that nothing outside this file can.
-
-    use super::*;
-    use crate::{
-        crypto::{DeviceSecret, SeededRandom},
-        identity::{Commit, CommitCore, KeyRing, State, Verdict, VoidReason},
-    };
-
-    /// The first device of an identity.
-    struct Founder {
-        random: SeededRandom,
-        keys: DeviceKeys,
-        genesis: Operation,
-        identity_key: Secret,
-    }
-
-    impl Founder {
-        fn new(seed: u64) -> Self {
-            let mut random = SeededRandom::new(seed);
-            let keys = DeviceSecret::make(&mut random).keys();
-            let recovery = RecoverySecret::make(&mut random);
-            let genesis = genesis(&mut random, &keys, &recovery, "first", &["journal"]);
-            let ring = KeyRing::gather(&State::begin(&genesis).unwrap(), &keys.agreement, [&genesis]);
-            let Body::Genesis { key, .. } = genesis.body() else {
-                panic!("not a genesis")
-            };
-            let identity_key = ring.identity_key(&key.id).unwrap().clone();
-            Self {
-                random,
-                keys,
-                genesis,
-                identity_key,
-            }
-        }
-
-        fn propose(&mut self, body: Body, part: Option<SealedPart>) -> Operation {
-            let by = Proposer {
-                identity: self.genesis.identity(),
-                binding: self.genesis.binding(),
-                seen: None,
-                signing: &self.keys.signing,
-                identity_key: &self.identity_key,
-            };
-            propose(&mut self.random, &by, body, part)
-        }
-
-        /// A new device that consents, and the identity key wrapped for it.
-        fn newcomer(&mut self, seed: u64) -> (Keys, Signature, WrappedKey) {
-            let device = DeviceSecret::make(&mut SeededRandom::new(seed)).keys();
-            let keys = Keys::of(&device);
-            let yes = consent(&device.signing, &self.genesis.identity(), &keys, false);
-            let id = identity_key_id(&self.identity_key);
-            let info = wrap_info(&self.genesis.binding(), &id, &keys.1);
-            let wrap = keys.1.wrap(&mut self.random, &info, &*self.identity_key).unwrap();
-            (keys, yes, WrappedKey { id, wraps: vec![wrap] })
-        }
-
-        /// The commit that puts `operation` next.
-        fn commit(&self, state: &State, operation: &Operation) -> Commit {
-            let core = CommitCore {
-                identity: self.genesis.identity(),
-                index: state.count(),
-                previous: state.head(),
-                operation: operation.id(),
-                term: 0,
-                time: 0,
-                orderer: self.keys.signing.public(),
-            };
-            Commit::make(&self.keys.signing, core)
-        }
-
-        fn state(&self) -> State {
-            let before = State::begin(&self.genesis).unwrap();
-            State::open(&self.commit(&before, &self.genesis), &self.genesis).unwrap()
-        }
-    }
-
-    #[test]
-    fn a_device_that_was_given_no_good_wrap_is_known_as_one() {
-        let mut founder = Founder::new(1);
-        let first = founder.keys.signing.public();
-        assert!(founder.state().devices()[&first].wrapped);
-        let mut added = |spoil: fn(&mut WrappedKey, Keys)| {
-            let (device, consent, mut key) = founder.newcomer(50);
-            spoil(&mut key, device);
-            let operation = founder.propose(Body::AddDevice { device, consent, key }, None);
-            let mut state = founder.state();
-            let commit = founder.commit(&state, &operation);
-            // It is a device all the same: what a member forgot must not keep it out.
-            assert_eq!(state.apply(&commit, &operation), Ok(Verdict::Ok));
-            state.devices()[&device.0].wrapped
-        };
-        assert!(added(|_, _| {}));
-        assert!(!added(|key, _| key.id.0[0] ^= 1));
-        assert!(!added(|key, _| key.wraps.push(key.wraps[0].clone())));
-        assert!(!added(|key, device| key.wraps[0].0.0 = device.0.0));
-        assert!(!added(|key, _| key.wraps.clear()));
-        // A genesis wraps for its device and for the words.
-        let Body::Genesis { device, recovery, key } = founder.genesis.body().clone() else {
-            panic!("not a genesis")
-        };
-        let mut wraps = key.wraps.clone();
-        wraps.reverse();
-        for wraps in [wraps, key.wraps[..1].to_vec()] {
-            let key = WrappedKey { id: key.id, wraps };
-            let body = Body::Genesis { device, recovery, key };
-            let genesis = sign(&founder.keys.signing, None, OpNonce([1; 16]), None, body, None);
-            assert!(!State::begin(&genesis).unwrap().devices()[&device.0].wrapped);
-        }
-    }
-
-    #[test]
-    fn an_identity_key_under_another_ones_id_is_told_and_not_kept() {
-        let mut founder = Founder::new(1);
-        let earlier = Secret::from([9; 32]);
-        let mut ring = |id: Hash| {
-            let part = SealedPart {
-                previous: vec![(id, earlier.clone())],
-                ..Default::default()
-            };
-            let operation = founder.propose(Body::Streams {}, Some(part));
-            KeyRing::gather(
-                &founder.state(),
-                &founder.keys.agreement,
-                [&founder.genesis, &operation],
-            )
-        };
-        let right = identity_key_id(&earlier);
-        let kept = ring(right);
-        assert_eq!((kept.identity_key(&right), kept.alarms()), (Some(&earlier), 0));
-        let wrong = ring(Hash([1; 32]));
-        assert!(wrong.identity_key(&Hash([1; 32])).is_none());
-        assert!(wrong.alarms() > 0);
-    }
-
-    #[test]
-    fn a_body_is_of_one_kind() {
-        let map = |kinds: &[&str]| {
-            let kinds = kinds
-                .iter()
-                .map(|kind| ((*kind).to_owned(), Ipld::Map(Default::default())));
-            read_body(Ipld::Map(kinds.collect()))
-        };
-        let malformed = Err(IdentityError::Malformed(crate::crypto::CborError::Malformed));
-        assert_eq!(map(&["Streams"]), Ok(Body::Streams {}));
-        assert_eq!(map(&["OfALaterVersion"]), Err(IdentityError::UpdateNeeded));
-        assert_eq!(map(&["OfALaterVersion", "Streams"]), malformed);
-        assert_eq!(map(&[]), malformed);
-        assert_eq!(read_body(Ipld::Null), malformed);
-    }
-
-    #[test]
-    fn what_is_pending_in_another_identity_changes_nothing_here() {
-        let mut founder = Founder::new(1);
-        let (device, consent, key) = founder.newcomer(50);
-        let body = Body::AddDevice { device, consent, key };
-        let here = founder.propose(body.clone(), None);
-        let nonce = OpNonce([7; 16]);
-        let other = Some(Founder::new(2).genesis.identity());
-        let elsewhere = sign(&founder.keys.signing, other, nonce, None, body, None);
-        let state = founder.state();
-        assert!(!state.with_pending(vec![elsewhere]).0.devices().contains_key(&device.0));
-        assert!(state.with_pending(vec![here]).0.devices().contains_key(&device.0));
-    }
-
-    #[test]
-    fn an_orderer_may_commit_what_has_no_effect_so_often_and_no_more() {
-        let mut founder = Founder::new(1);
-        let mut state = founder.state();
-        let mut put = |state: &mut State, term: u64| {
-            let orderers = vec![founder.keys.signing.public()];
-            let operation = founder.propose(Body::ChangeOrderers { term, orderers }, None);
-            let commit = founder.commit(state, &operation);
-            state.apply(&commit, &operation)
-        };
-        for _ in 0..1_024 {
-            assert_eq!(put(&mut state, 9), Ok(Verdict::Void(VoidReason::WrongTerm)));
-        }
-        let full = state.count();
-        assert!(matches!(put(&mut state, 9), Err(IdentityError::BadCommit { .. })));
-        assert_eq!(state.count(), full);
-        // What has an effect is taken all the same.
-        assert_eq!(put(&mut state, 1), Ok(Verdict::Ok));
-    }
+/// Whether `signature` is that of `device`.
+pub(super) fn voted(
+    device: &PublicKey,
+    identity: &IdentityId,
+    term: u64,
+    orderers: &[PublicKey],
+    from: &Hash,
+    signature: &Signature,
+) -> bool {
+    let bytes = vote_bytes(identity, term, orderers, from);
+    device.verify("vote", &bytes, signature).is_ok()
 }

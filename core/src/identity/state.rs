@@ -3,18 +3,79 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Body, Commit, CommitCore, IdentityError, IdentityId, Keys, MAX_SERVICES, OpNonce, Operation, RecoveryKeys,
-    operation::consents,
+    Body, Commit, CommitCore, Cutoff, ErasedSection, IdentityError, IdentityId, Keys, MAX_SERVICES, MAX_VOTES, OpNonce,
+    Operation, RecoveryKeys, Votes, WrappedKey,
+    operation::{consents, voted},
 };
-use crate::crypto::{Hash, PublicKey, SigningKey};
+use crate::crypto::{AgreementPublic, Hash, PublicKey, SigningKey};
+
+/// Milliseconds from a device's proposal of other recovery words until they count.
+const ROTATION_AFTER: u64 = 72 * 60 * 60 * 1_000;
+/// Milliseconds from a device's proposal of an erasure until it is due.
+const ERASURE_AFTER: u64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// A device of the identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     /// Its public keys.
     pub keys: Keys,
-    /// Whether a good wrap of the identity key came with it. One without can write but not read until a `Rewrap`.
+    /// Whether it was given a good wrap of the identity key. One without can write but not read until a `Rewrap`.
     pub wrapped: bool,
+}
+
+/// A device that was removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Its public keys, if it was one when it was removed.
+    pub keys: Option<Keys>,
+    /// Who removed it; the first, if several did.
+    pub by: Option<PublicKey>,
+    /// By author log, where its entries end that count. They only accumulate.
+    pub cutoffs: BTreeMap<Hash, BTreeSet<(u64, Hash)>>,
+}
+
+impl Removed {
+    /// The last seq of `author` that can count; `None` if none does.
+    pub fn last(&self, author: &Hash) -> Option<u64> {
+        let (seq, _) = self.cutoffs.get(author)?.last()?;
+        Some(*seq)
+    }
+}
+
+/// An erasure that was ordered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasure {
+    /// What is to be erased.
+    pub sections: Vec<ErasedSection>,
+    /// From which commit time on, in milliseconds since 1970.
+    pub due: u64,
+}
+
+/// Other recovery words that a device proposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rotation {
+    recovery: RecoveryKeys,
+    /// The identity key that came with it, well wrapped.
+    key: Option<Hash>,
+    due: u64,
+}
+
+/// How a commit stands against another one in its place: the greater one is right. Of two that are equal, the orderer lied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Precedence {
+    term: u64,
+    authority: Authority,
+    /// Of two votes or recoveries at once the lower hash is right; commits of one orderer are never told apart by it.
+    tie: Option<std::cmp::Reverse<Hash>>,
+}
+
+/// What begins a term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Authority {
+    /// The orderer's, of its term.
+    Orderer,
+    Majority,
+    Recovery,
 }
 
 /// A cloud peer of the identity.
@@ -62,6 +123,18 @@ pub enum VoidReason {
     /// A second genesis.
     #[error("an identity begins once")]
     SecondGenesis,
+    /// A device removes itself.
+    #[error("a device does not remove itself: another one does")]
+    RemovesItself,
+    /// What it changes is not there.
+    #[error("what it is about is not of the identity")]
+    Unknown,
+    /// The key it adds was removed, and only the recovery key brings it back.
+    #[error("its key was removed: only the recovery words bring it back")]
+    WasRemoved,
+    /// It comes after what it calls off.
+    #[error("it comes too late")]
+    TooLate,
 }
 
 /// Commits of an identity log that may have no effect.
@@ -75,9 +148,19 @@ pub struct State {
     recovery: RecoveryKeys,
     devices: BTreeMap<PublicKey, Device>,
     peers: BTreeMap<PublicKey, Peer>,
+    removed: BTreeMap<PublicKey, Removed>,
+    removed_peers: BTreeMap<PublicKey, Option<Peer>>,
     keys_in_use: BTreeSet<[u8; 32]>,
     proposals: BTreeSet<(PublicKey, OpNonce)>,
     key_id: Hash,
+    /// Every identity key that was ever named: none is used twice.
+    key_ids: BTreeSet<Hash>,
+    /// Whether somebody who was removed may know the current identity key.
+    exposed: bool,
+    /// Whether the current identity key is wrapped for the recovery key.
+    recovery_wrapped: bool,
+    rotation: Option<Rotation>,
+    erasures: BTreeMap<Hash, Erasure>,
     orderers: Vec<PublicKey>,
     term: u64,
     count: u64,
@@ -113,9 +196,16 @@ impl State {
             recovery: *recovery,
             devices: BTreeMap::new(),
             peers: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            removed_peers: BTreeMap::new(),
             keys_in_use: BTreeSet::from([recovery.0.0, recovery.1.0]),
             proposals: BTreeSet::from([(genesis.core().proposer, genesis.core().nonce)]),
             key_id: key.id,
+            key_ids: BTreeSet::from([key.id]),
+            exposed: false,
+            recovery_wrapped: device.wrapped,
+            rotation: None,
+            erasures: BTreeMap::new(),
             orderers: vec![device.keys.0],
             term: 0,
             count: 0,
@@ -145,9 +235,13 @@ impl State {
         if operation.core().identity != Some(self.identity) {
             return Err(IdentityError::OtherIdentity);
         }
-        let verdict = self.judge(operation);
+        let time = commit.core().time;
+        let verdict = self.judge_at(operation, time);
         match verdict {
-            Verdict::Ok => self.enact(operation),
+            Verdict::Ok => {
+                self.mature(time);
+                self.enact(operation, time);
+            }
             // An orderer could go on for ever with what has no effect; an honest one commits none of it.
             Verdict::Void(_) if self.void >= MAX_VOID => {
                 return Err(IdentityError::BadCommit {
@@ -181,16 +275,85 @@ impl State {
         if core.operation != operation.id() {
             return bad("it names another operation");
         }
-        if core.term != self.term {
-            return bad("its term is not the current one");
-        }
         if core.time < self.time {
             return bad("its time is before the commit before");
         }
-        if !self.orderers.contains(&core.orderer) {
-            return bad("its signer is not an orderer");
+        if core.term == self.term {
+            if !self.orderers.contains(&core.orderer) {
+                return bad("its signer is not an orderer");
+            }
+            return Ok(());
         }
-        Ok(())
+        // The first commit of a term that the old orderer need not know of.
+        match self.begins_term(operation, core.time) {
+            None => bad("its term is not the current one"),
+            Some((term, orderers)) if term != core.term || !orderers.contains(&core.orderer) => {
+                bad("its signer is not an orderer")
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The term and orderers that `operation` begins right here, without the present orderer, if its votes or the recovery key may.
+    fn begins_term<'a>(&self, operation: &'a Operation, time: u64) -> Option<(u64, &'a [PublicKey])> {
+        let Body::ChangeOrderers { term, orderers, votes } = operation.body() else {
+            return None;
+        };
+        let by_recovery = operation.core().proposer == self.recovery_at(time).0 && operation.core().seen == self.head;
+        let by_majority = votes
+            .as_ref()
+            .is_some_and(|votes| self.is_majority(*term, orderers, votes));
+        let may = (by_recovery || by_majority) && self.judge_at(operation, time) == Verdict::Ok;
+        may.then_some((*term, &orderers[..]))
+    }
+
+    fn is_majority(&self, term: u64, orderers: &[PublicKey], votes: &Votes) -> bool {
+        if Some(votes.from) != self.head || votes.by.len() > MAX_VOTES {
+            return false;
+        }
+        let good = votes.by.iter().filter(|(device, signature)| {
+            self.devices.contains_key(device) && voted(device, &self.identity, term, orderers, &votes.from, signature)
+        });
+        let voters: BTreeSet<&PublicKey> = good.map(|(device, _)| device).collect();
+        voters.len() * 2 > self.devices.len()
+    }
+
+    /// How `commit`, which is good in this place, stands against others in it.
+    pub fn precedence(&self, commit: &Commit, operation: &Operation) -> Precedence {
+        let core = commit.core();
+        let (term, authority) = match operation.body() {
+            Body::ChangeOrderers { term, .. } if core.term != self.term => {
+                let by_recovery = operation.core().proposer == self.recovery_at(core.time).0;
+                (
+                    *term,
+                    if by_recovery {
+                        Authority::Recovery
+                    } else {
+                        Authority::Majority
+                    },
+                )
+            }
+            _ => (core.term, Authority::Orderer),
+        };
+        let tie = (authority >= Authority::Majority).then(|| std::cmp::Reverse(commit.hash()));
+        Precedence { term, authority, tie }
+    }
+
+    /// The recovery keys at commit time `time`.
+    fn recovery_at(&self, time: u64) -> RecoveryKeys {
+        match self.rotation {
+            Some(rotation) if rotation.due <= time => rotation.recovery,
+            _ => self.recovery,
+        }
+    }
+
+    /// Lets other words count whose time has come.
+    fn mature(&mut self, time: u64) {
+        if let Some(rotation) = self.rotation.filter(|rotation| rotation.due <= time) {
+            self.rotation = None;
+            self.recovery = rotation.recovery;
+            self.recovery_wrapped = rotation.key == Some(self.key_id);
+        }
     }
 
     fn advance(&mut self, commit: &Commit) {
@@ -201,23 +364,34 @@ impl State {
 
     /// The verdict on `operation` if it came next.
     pub fn judge(&self, operation: &Operation) -> Verdict {
-        match self.check(operation) {
+        self.judge_at(operation, self.time)
+    }
+
+    fn judge_at(&self, operation: &Operation, time: u64) -> Verdict {
+        match self.check(operation, time) {
             Ok(()) => Verdict::Ok,
             Err(reason) => Verdict::Void(reason),
         }
     }
 
-    fn check(&self, operation: &Operation) -> Result<(), VoidReason> {
+    fn check(&self, operation: &Operation, time: u64) -> Result<(), VoidReason> {
         let core = operation.core();
-        if !self.devices.contains_key(&core.proposer) {
+        let by_recovery = core.proposer == self.recovery_at(time).0;
+        if !by_recovery && !self.devices.contains_key(&core.proposer) {
             return Err(VoidReason::NotADevice);
         }
         if self.proposals.contains(&(core.proposer, core.nonce)) {
             return Err(VoidReason::Repeated);
         }
+        let known = |key: &PublicKey| self.devices.contains_key(key) || self.peers.contains_key(key);
+        // Where no device is left that could order, the words do, until they named one.
+        let may_order = |key: &PublicKey| known(key) || (by_recovery && *key == core.proposer);
         match operation.body() {
             Body::Genesis { .. } => Err(VoidReason::SecondGenesis),
-            Body::AddDevice { device, consent, .. } => self.check_newcomer(device, false, consent),
+            Body::AddDevice { device, consent, .. } => {
+                let before = self.removed.get(&device.0).map(|removed| removed.keys);
+                self.check_newcomer(device, false, consent, before.map(|keys| (keys, by_recovery)))
+            }
             Body::AddPeer {
                 peer,
                 consent,
@@ -226,28 +400,70 @@ impl State {
                 if services.len() > MAX_SERVICES || services.iter().any(|service| service.len() > 255) {
                     return Err(VoidReason::BadServices);
                 }
-                self.check_newcomer(peer, true, consent)
+                let before = self.removed_peers.get(&peer.0);
+                let before = before.map(|removed| (removed.as_ref().map(|removed| removed.keys), by_recovery));
+                self.check_newcomer(peer, true, consent, before)
             }
-            Body::ChangeOrderers { term, orderers } => {
+            Body::ChangeOrderers { term, orderers, .. } => {
                 if *term != self.term + 1 {
                     return Err(VoidReason::WrongTerm);
                 }
                 let distinct: BTreeSet<_> = orderers.iter().collect();
-                let known = |key: &PublicKey| self.devices.contains_key(key) || self.peers.contains_key(key);
-                if distinct.len() != orderers.len() || !(1..=7).contains(&orderers.len()) || !orderers.iter().all(known)
-                {
+                let fits = distinct.len() == orderers.len() && (1..=7).contains(&orderers.len());
+                if !fits || !orderers.iter().all(may_order) {
                     return Err(VoidReason::BadOrderers);
                 }
                 Ok(())
             }
-            Body::Streams {} => Ok(()),
+            Body::RemoveDevice { device, .. } if *device == core.proposer => Err(VoidReason::RemovesItself),
+            Body::RemoveDevice { device, .. } if self.peers.contains_key(device) => Err(VoidReason::Unknown),
+            Body::RemovePeer { peer } if self.devices.contains_key(peer) => Err(VoidReason::Unknown),
+            // One that is not known is kept out, even if what added it comes again after this.
+            Body::RemoveDevice { .. } | Body::RemovePeer { .. } => Ok(()),
+            Body::RaiseCutoff { device } if !self.removed.contains_key(device) => Err(VoidReason::Unknown),
+            Body::RenameDevice { device } if !known(device) => Err(VoidReason::Unknown),
+            Body::RotateRecovery { recovery, .. } => {
+                let now = self.recovery_at(time);
+                // The words may say that they stay: that calls off what a device proposed.
+                if by_recovery && *recovery == now {
+                    return Ok(());
+                }
+                let parts = [recovery.0.0, recovery.1.0];
+                if parts[0] == parts[1] || parts.iter().any(|key| self.keys_in_use.contains(key)) {
+                    return Err(VoidReason::KeyInUse);
+                }
+                Ok(())
+            }
+            Body::CancelErase { erase } => match self.erasures.get(erase) {
+                None => Err(VoidReason::Unknown),
+                Some(erasure) if erasure.due <= time => Err(VoidReason::TooLate),
+                Some(_) => Ok(()),
+            },
+            Body::RaiseCutoff { .. }
+            | Body::RenameDevice { .. }
+            | Body::Streams {}
+            | Body::NewEpoch {}
+            | Body::Rewrap { .. }
+            | Body::Erase {} => Ok(()),
         }
     }
 
-    fn check_newcomer(&self, keys: &Keys, peer: bool, consent: &crate::crypto::Signature) -> Result<(), VoidReason> {
+    /// `before`: if it was removed, the keys it had then, and whether the recovery key wants it back.
+    fn check_newcomer(
+        &self,
+        keys: &Keys,
+        peer: bool,
+        consent: &crate::crypto::Signature,
+        before: Option<(Option<Keys>, bool)>,
+    ) -> Result<(), VoidReason> {
         let parts = [keys.0.0, keys.1.0, keys.2.0];
         let distinct = BTreeSet::from(parts).len() == parts.len();
-        if !distinct || parts.iter().any(|key| self.keys_in_use.contains(key)) {
+        let comes_back = match before {
+            Some((_, false)) => return Err(VoidReason::WasRemoved),
+            Some((had, true)) => had == Some(*keys),
+            None => false,
+        };
+        if !distinct || (!comes_back && parts.iter().any(|key| self.keys_in_use.contains(key))) {
             return Err(VoidReason::KeyInUse);
         }
         if !consents(&self.identity, keys, peer, consent) {
@@ -262,19 +478,57 @@ impl State {
         new == [true; 3]
     }
 
-    fn enact(&mut self, operation: &Operation) {
+    /// Whom a new identity key is wrapped for: the devices by signing key but `without`, then the recovery key.
+    pub fn recipients(&self, without: Option<&PublicKey>) -> Vec<AgreementPublic> {
+        let devices = self.devices.values().filter(|device| Some(&device.keys.0) != without);
+        let mut recipients: Vec<_> = devices.map(|device| device.keys.1).collect();
+        recipients.push(self.recovery.1);
+        recipients
+    }
+
+    /// Takes an identity key into use, if it was never named before and is wrapped for exactly those who should have it now.
+    fn take_key(&mut self, key: &WrappedKey) -> bool {
+        let recipients: Vec<_> = key.wraps.iter().map(|wrap| wrap.0).collect();
+        let good = self.key_ids.insert(key.id) && recipients == self.recipients(None);
+        if good {
+            self.key_id = key.id;
+            self.exposed = false;
+            self.recovery_wrapped = true;
+            self.devices.values_mut().for_each(|device| device.wrapped = true);
+        }
+        good
+    }
+
+    /// An orderer that is no member any more orders no more, unless nobody else would.
+    fn stop_ordering(&mut self, key: &PublicKey) {
+        if self.orderers.iter().any(|orderer| orderer != key) {
+            self.orderers.retain(|orderer| orderer != key);
+        }
+    }
+
+    fn cut(&mut self, device: &PublicKey, cutoffs: Vec<Cutoff>) {
+        let removed = self.removed.entry(*device).or_default();
+        for Cutoff(author, seq, hash) in cutoffs {
+            removed.cutoffs.entry(author).or_default().insert((seq, hash));
+        }
+    }
+
+    fn enact(&mut self, operation: &Operation, time: u64) {
         let core = operation.core();
+        let by_recovery = core.proposer == self.recovery.0;
         self.proposals.insert((core.proposer, core.nonce));
         match operation.body() {
-            Body::Genesis { .. } | Body::Streams {} => {}
+            Body::Genesis { .. } | Body::Streams {} | Body::NewEpoch {} | Body::RenameDevice { .. } => {}
             Body::AddDevice { device, key, .. } => {
                 // Authority and keys have separate verdicts: a bad wrap does not keep a device out.
                 let wrapped = key.id == self.key_id && key.wraps.len() == 1 && key.wraps[0].0 == device.1;
                 self.claim(device);
+                self.removed.remove(&device.0);
                 self.devices.insert(device.0, Device { keys: *device, wrapped });
             }
             Body::AddPeer { peer, services, .. } => {
                 self.claim(peer);
+                self.removed_peers.remove(&peer.0);
                 self.peers.insert(
                     peer.0,
                     Peer {
@@ -283,27 +537,72 @@ impl State {
                     },
                 );
             }
-            Body::ChangeOrderers { term, orderers } => {
+            Body::ChangeOrderers { term, orderers, .. } => {
                 self.term = *term;
                 self.orderers = orderers.clone();
             }
+            Body::RemoveDevice { device, key } => {
+                let was = self.devices.remove(device);
+                self.exposed |= was.is_some();
+                let removed = self.removed.entry(*device).or_default();
+                removed.keys = removed.keys.or(was.map(|was| was.keys));
+                removed.by = removed.by.or(Some(core.proposer));
+                self.cut(device, operation.for_peers().cutoffs);
+                self.stop_ordering(device);
+                self.take_key(key);
+            }
+            Body::RaiseCutoff { device } => self.cut(device, operation.for_peers().cutoffs),
+            Body::RemovePeer { peer } => {
+                let was = self.peers.remove(peer);
+                let removed = self.removed_peers.entry(*peer).or_default();
+                *removed = removed.take().or(was);
+                self.stop_ordering(peer);
+            }
+            Body::Rewrap { key } => {
+                self.take_key(key);
+            }
+            Body::RotateRecovery { recovery, key } => {
+                self.keys_in_use.extend([recovery.0.0, recovery.1.0]);
+                let well = key.id == self.key_id && key.wraps.len() == 1 && key.wraps[0].0 == recovery.1;
+                self.rotation = (!by_recovery).then_some(Rotation {
+                    recovery: *recovery,
+                    key: well.then_some(key.id),
+                    due: time.saturating_add(ROTATION_AFTER),
+                });
+                if by_recovery && *recovery != self.recovery {
+                    self.recovery = *recovery;
+                    self.recovery_wrapped = well;
+                }
+            }
+            Body::Erase {} => {
+                let sections = operation.for_peers().erase;
+                let wait = if by_recovery { 0 } else { ERASURE_AFTER };
+                let due = time.saturating_add(wait);
+                self.erasures.insert(operation.id(), Erasure { sections, due });
+            }
+            Body::CancelErase { erase } => drop(self.erasures.remove(erase)),
         }
     }
 
     /// The state if the pending operations were committed too, in whatever order lets most of them have an effect; and the operations in
     /// that order, each after those it builds on, so that whoever is told them one by one sees what this one sees. Last come those without an
-    /// effect now. `ChangeOrderers` has none here: who orders is never tentative.
-    pub fn with_pending(&self, pending: Vec<Operation>) -> (Self, Vec<Operation>) {
+    /// effect now; the number is of those before them. `ChangeOrderers` has none here: who orders is never tentative.
+    pub fn with_pending(&self, pending: Vec<Operation>) -> (Self, Vec<Operation>, usize) {
         let mut state = self.clone();
         let mut ordered = Vec::with_capacity(pending.len());
         let mut waiting = pending;
+        // Everybody who has the same operations sees the same. Removals come first: until they are ordered, what the removed do does not count.
+        waiting.sort_by_key(|op| {
+            let removes = matches!(op.body(), Body::RemoveDevice { .. } | Body::RemovePeer { .. });
+            (!removes, op.id())
+        });
         loop {
             let mut later = Vec::new();
             let before = ordered.len();
             for op in waiting {
                 let in_place = op.identity() == self.identity && !matches!(op.body(), Body::ChangeOrderers { .. });
                 if in_place && state.judge(&op) == Verdict::Ok {
-                    state.enact(&op);
+                    state.enact(&op, state.time);
                     ordered.push(op);
                 } else {
                     later.push(op);
@@ -312,28 +611,33 @@ impl State {
             waiting = later;
             if ordered.len() == before {
                 ordered.extend(waiting);
-                return (state, ordered);
+                return (state, ordered, before);
             }
         }
     }
 
-    /// The commit that `signing` would sign for `operation` now; `None` if it is not an orderer. `now` is its clock in
-    /// milliseconds; a clock that runs behind the chain is carried forward, as times never decrease.
+    /// The commit that `signing` would sign for `operation` now; `None` if it may not: it is no orderer, and none of the term that the
+    /// operation begins. `now` is its clock in milliseconds; a clock that runs behind the chain is carried forward, as times never decrease.
     pub fn next_commit(&self, signing: &SigningKey, operation: &Operation, now: u64) -> Option<Commit> {
-        self.orderers.contains(&signing.public()).then(|| {
-            Commit::make(
-                signing,
-                CommitCore {
-                    identity: self.identity,
-                    index: self.count,
-                    previous: self.head,
-                    operation: operation.id(),
-                    term: self.term,
-                    time: now.max(self.time),
-                    orderer: signing.public(),
-                },
-            )
-        })
+        let (me, time) = (signing.public(), now.max(self.time));
+        let begun = self.begins_term(operation, time);
+        let term = match begun {
+            _ if self.orderers.contains(&me) => self.term,
+            Some((term, orderers)) if orderers.contains(&me) => term,
+            _ => return None,
+        };
+        Some(Commit::make(
+            signing,
+            CommitCore {
+                identity: self.identity,
+                index: self.count,
+                previous: self.head,
+                operation: operation.id(),
+                term,
+                time,
+                orderer: me,
+            },
+        ))
     }
 
     /// The identity.
@@ -349,6 +653,36 @@ impl State {
     /// The recovery keys.
     pub fn recovery(&self) -> RecoveryKeys {
         self.recovery
+    }
+
+    /// The recovery keys that a device proposed, and the commit time in milliseconds since 1970 from which they count.
+    pub fn next_recovery(&self) -> Option<(RecoveryKeys, u64)> {
+        self.rotation.map(|rotation| (rotation.recovery, rotation.due))
+    }
+
+    /// The devices that were removed, and keys that were kept out, by signing key.
+    pub fn removed(&self) -> &BTreeMap<PublicKey, Removed> {
+        &self.removed
+    }
+
+    /// The cloud peers that were removed.
+    pub fn removed_peers(&self) -> &BTreeMap<PublicKey, Option<Peer>> {
+        &self.removed_peers
+    }
+
+    /// Erasures that were ordered and not called off, by operation.
+    pub fn erasures(&self) -> &BTreeMap<Hash, Erasure> {
+        &self.erasures
+    }
+
+    /// Whether somebody who was removed may know the current identity key: nothing may be sealed under its epochs.
+    pub fn exposed(&self) -> bool {
+        self.exposed
+    }
+
+    /// Whether the identity key should be made anew: somebody knows it who should not, or lacks it who should.
+    pub fn needs_rewrap(&self) -> bool {
+        self.exposed || !self.recovery_wrapped || self.devices.values().any(|device| !device.wrapped)
     }
 
     /// The devices, by signing key.
@@ -374,6 +708,11 @@ impl State {
     /// How many commits were applied.
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// The time of the last commit, in milliseconds since 1970.
+    pub fn time(&self) -> u64 {
+        self.time
     }
 
     /// The hash of the last commit.

@@ -10,8 +10,8 @@ use super::{Frames, NetError};
 use crate::{
     crypto::{DeviceKeys, Hash, OsRandom, PublicKey, Random, Secret, SigningKey},
     identity::{
-        Body, Commit, IdentityError, IdentityId, Keys, LinkProof, LinkRole, Operation, Proposer, Ticket, add_device,
-        add_peer, change_orderers, consent, short_number,
+        Body, Commit, IdentityError, IdentityId, Keys, LinkProof, LinkRole, Operation, Ticket, add_device, add_peer,
+        change_orderers, consent, short_number,
     },
     sync::{Known, Message, Replica, ReplicaError},
 };
@@ -320,10 +320,10 @@ pub async fn welcome(
         return Err(LinkError::AlreadyLinked);
     }
     let ring = known.key_ring(keys);
-    let Some(identity_key) = ring.identity_key(&known.ordered.key_id()).cloned() else {
+    if ring.identity_key(&known.tentative.key_id()).is_none() {
         refuse(frames, "not-possible").await;
         return Err(LinkError::NoKey);
-    };
+    }
     let offered = known.log.len();
     send_log(frames, &known, 0).await?;
     frames.send(&Message::LinkOffer(replica.identity())).await?;
@@ -338,21 +338,17 @@ pub async fn welcome(
     if name.len() > MAX_NAME {
         return Err(NetError::Protocol("too long a name".to_owned()).into());
     }
-    let (signing, newcomer, role) = (keys.signing.clone(), shaken.keys, shaken.role);
-    let (on, key) = (replica.clone(), identity_key.clone());
+    let (own, newcomer, role) = (keys.clone(), shaken.keys, shaken.role);
+    let on = replica.clone();
     let operation = blocking(move || -> Result<Hash, LinkError> {
         if let Some(before) = before {
             return Ok(before);
         }
-        let known = on.known();
-        let by = proposer(&on, &known, &signing, &key);
-        let operation = match role {
-            LinkRole::CloudPeer => add_peer(&mut OsRandom, &by, newcomer, consent, services, &name),
-            LinkRole::NewDevice | LinkRole::Member => add_device(&mut OsRandom, &by, newcomer, consent, &name)?,
-        };
-        let id = operation.id();
-        on.take_operation(operation)?;
-        Ok(id)
+        let proposed = on.propose(&own, |by, _, _| match role {
+            LinkRole::CloudPeer => Ok(add_peer(&mut OsRandom, by, newcomer, consent, services, &name)),
+            LinkRole::NewDevice | LinkRole::Member => add_device(&mut OsRandom, by, newcomer, consent, &name),
+        });
+        Ok(proposed?)
     })
     .await??;
     let known = replica.known();
@@ -365,8 +361,8 @@ pub async fn welcome(
         other => return Err(unexpected(other)),
     }
     if shaken.role == LinkRole::CloudPeer {
-        let (on, signing) = (replica.clone(), keys.signing.clone());
-        blocking(move || hand_over(&on, &signing, &identity_key, newcomer)).await??;
+        let (on, own) = (replica.clone(), keys.clone());
+        blocking(move || hand_over(&on, &own, newcomer)).await??;
     }
     Ok(LinkOutcome {
         identity: replica.identity(),
@@ -376,27 +372,19 @@ pub async fn welcome(
     })
 }
 
-fn proposer<'a>(replica: &Replica, known: &Known, signing: &'a SigningKey, identity_key: &'a [u8; 32]) -> Proposer<'a> {
-    Proposer {
-        identity: replica.identity(),
-        binding: known.ordered.binding(),
-        seen: known.ordered.head(),
-        signing,
-        identity_key,
-    }
-}
-
 /// The first cloud peer takes over the ordering from the first device; only now, when it said that it has the identity on its disk: an
 /// orderer that knows nothing could never be replaced.
-fn hand_over(replica: &Replica, signing: &SigningKey, identity_key: &[u8; 32], peer: Keys) -> Result<(), LinkError> {
+fn hand_over(replica: &Replica, keys: &DeviceKeys, peer: Keys) -> Result<(), LinkError> {
     let known = replica.known();
     let is_device = |key| known.ordered.devices().contains_key(key);
     if !known.ordered.orderers().iter().all(is_device) {
         return Ok(());
     }
-    let by = proposer(replica, &known, signing, identity_key);
-    let change = change_orderers(&mut OsRandom, &by, known.ordered.term() + 1, vec![peer.0]);
-    match replica.take_operation(change) {
+    let term = known.ordered.term() + 1;
+    let proposed = replica.propose(keys, |by, _, _| {
+        Ok(change_orderers(&mut OsRandom, by, term, vec![peer.0]))
+    });
+    match proposed.map(drop) {
         // Somebody else changed them meanwhile.
         Err(ReplicaError::Identity(IdentityError::Void(_))) => Ok(()),
         other => Ok(other?),

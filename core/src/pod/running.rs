@@ -77,7 +77,9 @@ impl Running {
         let keys = opened.secret.keys();
         let views = Views::open(path, keys.views.clone())?;
         let replica = Arc::new(opened.replica);
-        let documents = Arc::new(Documents::new(opened.log.clone(), views, replica.identity()));
+        let counted = replica.clone();
+        let heads = Box::new(move || counted.heads());
+        let documents = Arc::new(Documents::with_heads(opened.log.clone(), views, heads));
         let known = replica.known();
         let ring = Arc::new(known.key_ring(&keys));
         let running = Self {
@@ -142,15 +144,20 @@ impl Running {
 
     /// The keys this device can reach now. Memory only, but for the moment after the identity log changed.
     pub fn ring(&self) -> Arc<KeyRing> {
+        self.known_keys().1
+    }
+
+    /// What is known of the identity now, and the keys that follow from it. As [`Running::ring`].
+    pub fn known_keys(&self) -> (Arc<Known>, Arc<KeyRing>) {
         let known = self.replica.known();
         {
             let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
             if Arc::ptr_eq(&ring.0, &known) {
-                return ring.1.clone();
+                return ring.clone();
             }
         }
-        let fresh = Arc::new(known.key_ring(&self.keys));
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = (known, fresh.clone());
+        let fresh = (known.clone(), Arc::new(known.key_ring(&self.keys)));
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
         fresh
     }
 

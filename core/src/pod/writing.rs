@@ -8,10 +8,10 @@ use super::{
     running::{FOLD_AT_ONCE, Running, lock},
 };
 use crate::{
-    crypto::{OsRandom, Random},
+    crypto::{OsRandom, Random, SealKey},
     document::{Document, DocumentError, Edit, EditOp, Fold, Limits, inspect},
     error::Error,
-    identity::{Proposer, StreamId, streams},
+    identity::{EpochId, StreamId, new_epochs, rewrap, streams},
     log::{
         AuthorId, DocumentChange, DocumentId, Event, LogError, MAX_SECTIONS, Position, SessionId, Start, Writer,
         make_entry,
@@ -347,20 +347,34 @@ impl Running {
         if let Some((stream, _)) = self.ring().stream(label) {
             return Ok(stream);
         }
-        let known = self.replica.known();
-        let ring = self.ring();
-        let key = ring
-            .identity_key(&known.ordered.key_id())
-            .ok_or(Error::Link(crate::net::LinkError::NoKey))?;
-        let by = Proposer {
-            identity: self.replica.identity(),
-            binding: known.ordered.binding(),
-            seen: known.ordered.head(),
-            signing: &self.keys.signing,
-            identity_key: key,
-        };
-        self.replica.take_operation(streams(&mut OsRandom, &by, &[label]))?;
+        let labels = [label];
+        self.replica
+            .propose(&self.keys, |by, _, _| Ok(streams(&mut OsRandom, by, &labels)))?;
         self.ring().stream(label).map(|(stream, _)| stream).ok_or(Error::Closed)
+    }
+
+    /// The epoch to seal under, which nobody knows who was removed as far as is known here. Begun now, tentatively, if there is none.
+    fn current_epoch(&self, stream: &StreamId) -> Result<(EpochId, SealKey), Error> {
+        for _ in 0..MOVES {
+            let (known, ring) = self.known_keys();
+            let state = &known.tentative;
+            let in_reach = ring.identity_key(&state.key_id()).is_some();
+            let member = state.devices().contains_key(&self.keys.signing.public());
+            let current = ring.streams().get(stream).ok_or(Error::Closed)?;
+            // Who was removed itself goes on under what it has: nothing of it is lost, and nobody takes it.
+            if !member || (in_reach && !state.exposed() && current.under == state.key_id()) {
+                let key = ring.epoch(&current.current).cloned().ok_or(Error::Closed)?;
+                return Ok((current.current, key));
+            }
+            self.replica.propose(&self.keys, |by, state, ring| {
+                if !in_reach || state.exposed() {
+                    rewrap(&mut OsRandom, by, (state, ring))
+                } else {
+                    Ok(new_epochs(&mut OsRandom, by, &[(*stream, &current.label)]))
+                }
+            })?;
+        }
+        Err(Error::InUse)
     }
 
     /// The author log that this device writes in `stream`; a new one if it has none, or may not go on in the one it had.
@@ -387,13 +401,7 @@ impl Running {
         author: AuthorId,
         sections: Arc<Vec<Vec<Event>>>,
     ) -> Result<Option<EntryRef>, Error> {
-        let ring = self.ring();
-        let epoch = ring
-            .streams()
-            .get(&stream)
-            .map(|stream| stream.current)
-            .ok_or(Error::Closed)?;
-        let key = ring.epoch(&epoch).cloned().ok_or(Error::Closed)?;
+        let (epoch, key) = self.current_epoch(&stream)?;
         let time = lock(&self.clock).tick((self.options.clock)());
         let commit = self.replica.known().ordered.head();
         let head = commit.filter(|commit| lock(&self.named_heads).get(&author) != Some(commit));

@@ -332,6 +332,16 @@ impl Read<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// The author logs of one device of an identity.
+    pub fn logs_of(&self, identity: &IdentityId, device: &PublicKey) -> Result<Vec<AuthorId>, StoreError> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT a.author FROM identities i JOIN authors a ON a.identity = i.id WHERE i.identity = ?1 AND a.device = ?2
+             ORDER BY a.author",
+        )?;
+        let rows = statement.query_map((identity.0, device.0), |row| Ok(AuthorId(bytes(row, 0)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// Whether this device goes on writing in `author`.
     pub fn is_own(&self, author: &AuthorId) -> Result<bool, StoreError> {
         let mut statement = self.conn.prepare_cached("SELECT own FROM authors WHERE author = ?1")?;

@@ -145,6 +145,25 @@ impl Write<'_> {
         Ok(())
     }
 
+    /// Takes back the commits from `index` on. Their operations wait for a commit again.
+    pub fn take_back(&self, identity: &IdentityId, index: u64) -> Result<(), StoreError> {
+        let row = self.identity_row(identity)?;
+        let mut statement = self
+            .conn
+            .prepare_cached("DELETE FROM commits WHERE identity = ?1 AND idx >= ?2 RETURNING length(bytes)")?;
+        let freed = statement.query_map((row, int(index)), |row| row.get::<_, i64>(0))?;
+        let freed = freed.map(|bytes| bytes.map(|bytes| bytes + int(RECORD_BYTES)));
+        let freed: i64 = freed.sum::<Result<_, _>>()?;
+        // One operation may stand in the chain twice, with an effect once.
+        self.conn
+            .prepare_cached("UPDATE operations SET commit_index = NULL WHERE identity = ?1 AND commit_index >= ?2")?
+            .execute((row, int(index)))?;
+        self.conn
+            .prepare_cached("UPDATE identities SET used_bytes = max(0, used_bytes - ?2) WHERE id = ?1")?
+            .execute((row, freed))?;
+        Ok(())
+    }
+
     /// Adds an operation that waits for its commit. One that is known already stays as it is. Refused when `limited` and the owner's bytes
     /// are used up.
     pub fn put_pending(&self, identity: &IdentityId, operation: &Operation, limited: bool) -> Result<(), StoreError> {

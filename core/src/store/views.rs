@@ -302,6 +302,16 @@ impl ViewsWrite<'_> {
         rows.collect::<Result<_, _>>().map_err(|error| of(&error))
     }
 
+    /// Forgets everything: it is folded again from the log.
+    pub fn clear(&self) -> Result<(), StoreError> {
+        for table in ["cursors", "clock", "waiting", "documents", "aside", "dates", "touched"] {
+            self.0
+                .execute(&format!("DELETE FROM {table}"), [])
+                .map_err(|error| of(&error))?;
+        }
+        Ok(())
+    }
+
     /// Up to which entry of each branch everything is folded.
     pub fn cursors(&self) -> Result<BTreeMap<(AuthorId, u32), u64>, StoreError> {
         let rows = self.rows("SELECT author, branch, seq FROM cursors", [], |row| {

@@ -82,6 +82,8 @@ reasons!(
         Retry = "retry",
         /// An operation of a kind the receiver does not know.
         UpdateNeeded = "update-needed",
+        /// The author's device was removed, and these entries lie beyond what counts of it.
+        Removed = "removed",
     }
 );
 

@@ -1,16 +1,23 @@
 //! One identity's log and entries in a store, and every check between a peer's bytes and the disk.
 
 use std::{
-    collections::BTreeMap,
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use super::message::MAX_PROOFS;
+use super::{
+    counted::{KEPT_BEYOND, counted_branches, counted_heads, cutoffs, raises},
+    message::MAX_PROOFS,
+};
 use crate::{
     crypto::{DeviceKeys, Hash, PublicKey, SigningKey},
-    identity::{Body, Commit, IdentityError, IdentityId, KeyRing, Operation, State, Verdict, VoidReason},
+    identity::{
+        Body, Commit, Cutoff, IdentityError, IdentityId, KeyRing, Operation, Proposer, Standing, State, Verdict,
+        VoidReason,
+    },
     log::{AuthorId, Item, LogError, Position, Range, Receipt, Section, StoreId, digest},
-    store::{AlarmKind, AppendError, Appended, LogStore, Read, Reply, StoreError, Write},
+    store::{AlarmKind, AppendError, Appended, BranchHead, LogStore, Read, Reply, StoreError, Write},
 };
 
 /// Milliseconds since 1970, by the device's clock. Passed in, so that a simulation has its own.
@@ -60,6 +67,9 @@ pub enum Refusal {
     /// The author log belongs to another identity.
     #[error("the author log belongs to another identity")]
     OtherIdentity,
+    /// The author's device was removed, and this lies beyond what counts of it.
+    #[error("the author's device was removed")]
+    Removed,
     /// There are too many author logs.
     #[error("the identity has as many author logs as are kept")]
     TooManyAuthors,
@@ -88,8 +98,10 @@ pub struct Known {
     pub log: Vec<(Commit, Operation)>,
     /// Which of them have an effect.
     pub verdicts: Vec<Verdict>,
-    /// Operations without a commit, each after those it builds on.
+    /// Operations without a commit, each after those it builds on, then those without an effect.
     pub pending: Vec<Operation>,
+    /// How many of them have an effect.
+    pub in_effect: usize,
 }
 
 impl Known {
@@ -105,35 +117,48 @@ impl Known {
         for (commit, operation) in entries {
             verdicts.push(ordered.apply(commit, operation)?);
         }
-        let (tentative, pending) = ordered.with_pending(pending);
+        let (tentative, pending, in_effect) = ordered.with_pending(pending);
         Ok(Self {
             ordered,
             tentative,
             log,
             verdicts,
             pending,
+            in_effect,
         })
     }
 
     /// The keys that `keys` can reach.
     pub fn key_ring(&self, keys: &DeviceKeys) -> KeyRing {
-        let in_effect = self
-            .log
-            .iter()
-            .zip(&self.verdicts)
-            .filter(|(_, v)| **v == Verdict::Ok)
-            .map(|((_, operation), _)| operation);
+        let log = self.log.iter().zip(&self.verdicts);
+        let log = log.map(|((_, operation), verdict)| match verdict {
+            Verdict::Ok => (operation, Standing::InEffect),
+            Verdict::Void(_) => (operation, Standing::Void),
+        });
         let pending = self
             .pending
             .iter()
-            .filter(|op| self.tentative.devices().contains_key(&op.core().proposer));
-        KeyRing::gather(&self.ordered, &keys.agreement, in_effect.chain(pending))
+            .enumerate()
+            .map(|(place, operation)| match place < self.in_effect {
+                true => (operation, Standing::Pending),
+                false => (operation, Standing::Void),
+            });
+        KeyRing::gather(&self.tentative, &keys.agreement, log.chain(pending))
     }
 
     /// Ids of pending operations.
     pub fn pending_ids(&self) -> Vec<Hash> {
         self.pending.iter().map(Operation::id).collect()
     }
+}
+
+/// What became of commits that a peer sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenCommits {
+    /// How many are new here.
+    pub new: usize,
+    /// Whether the sender has others where those here count: it should be sent these.
+    pub passed_over: bool,
 }
 
 /// One identity's log and entries. Cheap to share; calls may wait for the disk.
@@ -241,10 +266,56 @@ impl Replica {
 
     /// What this replica holds, and the digest over it.
     pub fn state(&self) -> Result<(Arc<Known>, Vec<Item>, Hash), StoreError> {
-        let items = self.store.read(|read| read.items(&self.identity))?;
         let known = self.known();
+        let heads = self
+            .store
+            .read(|read| counted_heads(read, &self.identity, self.judge_of(&known)))?;
+        let items = heads.iter().flat_map(|(author, branches)| {
+            branches
+                .iter()
+                .map(|branch| Item(*author, branch.base, branch.head.seq, branch.head.hash))
+        });
+        let items: Vec<Item> = items.collect();
         let digest = digest(known.ordered.head(), &known.pending_ids(), &items);
         Ok((known, items, digest))
+    }
+
+    /// By which state this replica judges entries: a device by what it knows, a cloud peer by what is ordered.
+    fn judge_of<'a>(&self, known: &'a Known) -> &'a State {
+        match known.tentative.peers().contains_key(&self.signer()) {
+            true => &known.ordered,
+            false => &known.tentative,
+        }
+    }
+
+    /// Every branch as far as it counts, by author log: of a removed device up to its cut-offs.
+    pub fn heads(&self) -> Result<BTreeMap<AuthorId, Vec<BranchHead>>, StoreError> {
+        let known = self.known();
+        self.store
+            .read(|read| counted_heads(read, &self.identity, self.judge_of(&known)))
+    }
+
+    /// The branches of one author log as far as they count.
+    pub fn branches(&self, author: &AuthorId) -> Result<Vec<BranchHead>, StoreError> {
+        let known = self.known();
+        self.store
+            .read(|read| counted_branches(read, self.judge_of(&known), author))
+    }
+
+    /// Whether the device that wrote `author` was removed.
+    pub fn is_removed(&self, author: &AuthorId) -> Result<bool, StoreError> {
+        let known = self.known();
+        let removed = self.judge_of(&known).removed();
+        if removed.is_empty() {
+            return Ok(false);
+        }
+        let start = self.store.read(|read| read.start(author))?;
+        Ok(start.is_some_and(|start| removed.contains_key(&start.device())))
+    }
+
+    /// Where the author logs of `device` end here: what counts if it is removed now.
+    pub fn cutoffs(&self, device: &PublicKey) -> Result<Vec<Cutoff>, StoreError> {
+        self.store.read(|read| cutoffs(read, &self.identity, device))
     }
 
     /// Operations that show this device is a member, if that is not ordered yet: the one that adds it, after those that add whoever let it in.
@@ -273,40 +344,51 @@ impl Replica {
         proofs
     }
 
-    /// Takes consecutive commits. Those that are here already are compared: a different one for the same place is an equivocation, and
-    /// the owner is told. Answers how many are new.
-    pub fn take_commits(&self, commits: &[(Vec<u8>, Vec<u8>)]) -> Result<usize, ReplicaError> {
+    /// Takes consecutive commits. Those that are here already are compared: a different one for the same place counts instead if a majority
+    /// of devices or the recovery key stands behind it (see [`crate::identity::Precedence`]); what it displaces waits for a commit again. Else
+    /// it is an equivocation, and the owner is told. Where the one here counts, the rest is passed over.
+    pub fn take_commits(&self, commits: &[(Vec<u8>, Vec<u8>)]) -> Result<TakenCommits, ReplicaError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known();
-        let mut log = known.log.clone();
-        let mut ordered = known.ordered.clone();
-        let mut new = Vec::new();
-        let mut take = |commit: &[u8], operation: &[u8]| -> Result<(), ReplicaError> {
+        let mut chain = Chain::of(&known);
+        let mut passed_over = false;
+        let mut take = |place: usize, commit: &[u8], operation: &[u8]| -> Result<(), ReplicaError> {
+            if passed_over {
+                return Ok(());
+            }
             let (commit, operation) = (Commit::decode(commit)?, Operation::decode(operation)?);
             if commit.core().identity != self.identity {
                 return Err(IdentityError::OtherIdentity.into());
             }
             let index = commit.core().index;
-            if let Some((mine, _)) = usize::try_from(index).ok().and_then(|index| log.get(index)) {
-                if mine.hash() != commit.hash() {
-                    self.check_equivocation(&known, &commit)?;
+            if let Some((mine, _)) = usize::try_from(index).ok().and_then(|index| chain.log.get(index)) {
+                if mine.hash() == commit.hash() {
+                    return Ok(());
                 }
-                return Ok(());
+                match chain.compare(&commit, &operation, &commits[place + 1..])? {
+                    (Ordering::Greater, before) => chain.cut(before),
+                    (Ordering::Less, _) => {
+                        passed_over = true;
+                        return Ok(());
+                    }
+                    (Ordering::Equal, _) => return self.check_equivocation(&known, &commit),
+                }
             }
-            ordered.apply(&commit, &operation)?;
-            log.push((commit.clone(), operation.clone()));
-            new.push((commit, operation));
-            Ok(())
+            chain.push(commit, operation)
         };
         let taken = commits
             .iter()
-            .try_for_each(|(commit, operation)| take(commit, operation));
+            .enumerate()
+            .try_for_each(|(place, (commit, operation))| take(place, commit, operation));
         // What was good before the first that was not is kept all the same.
-        let count = new.len();
+        let count = chain.log.len() - chain.kept;
         if count > 0 {
-            self.store_commits(&known, log, new)?;
+            self.store_chain(&known, chain)?;
         }
-        taken.map(|()| count)
+        taken.map(|()| TakenCommits {
+            new: count,
+            passed_over,
+        })
     }
 
     /// Another commit for a place that is taken. It counts as an equivocation only if an orderer of that place signed it.
@@ -317,8 +399,15 @@ impl Replica {
             mine.core().orderer == commit.core().orderer && mine.core().term == commit.core().term
         }) {
             let (identity, now) = (self.identity, self.now());
+            // Beside the one in the log it proves what the orderer did. The first is enough.
+            let (key, proof) = (format!("equivocation:{identity}"), commit.encode().to_vec());
             self.store
-                .write(move |write| write.raise(AlarmKind::Equivocation, Hash(identity.0), now))
+                .write(move |write| {
+                    if write.meta(&key)?.is_none() {
+                        write.set_meta(&key, &proof)?;
+                    }
+                    write.raise(AlarmKind::Equivocation, Hash(identity.0), now)
+                })
                 .wait()?;
             return Err(IdentityError::Equivocation { index }.into());
         }
@@ -329,26 +418,33 @@ impl Replica {
         .into())
     }
 
-    fn store_commits(
-        &self,
-        known: &Known,
-        log: Vec<(Commit, Operation)>,
-        new: Vec<(Commit, Operation)>,
-    ) -> Result<(), ReplicaError> {
-        let pending: Vec<Operation> = known
-            .pending
-            .iter()
-            .filter(|op| !log.iter().any(|(_, ordered)| ordered.id() == op.id()))
-            .cloned()
-            .collect();
+    fn store_chain(&self, known: &Known, chain: Chain) -> Result<(), ReplicaError> {
+        let Chain { log, kept, .. } = chain;
+        let ids: BTreeSet<Hash> = log.iter().map(|(_, operation)| operation.id()).collect();
+        // What stood beyond the part that stays waits for a commit again.
+        let displaced = known.log.get(kept..).unwrap_or_default().iter();
+        let mut pending = displaced.map(|(_, operation)| operation.clone()).collect::<Vec<_>>();
+        pending.extend(known.pending.iter().cloned());
+        let mut seen = BTreeSet::new();
+        pending.retain(|op| !ids.contains(&op.id()) && seen.insert(op.id()));
         let mut next = Known::from_log(log, pending)?;
         // What can have no effect any more, whatever is committed later, need not be offered for ever.
-        let (keep, drop): (Vec<_>, Vec<_>) = next.pending.into_iter().partition(|op| !is_hopeless(&next.ordered, op));
+        let (keep, drop): (Vec<_>, Vec<_>) = std::mem::take(&mut next.pending)
+            .into_iter()
+            .partition(|op| !is_hopeless(&next.ordered, op));
         next.pending = keep;
-        let identity = self.identity;
+        let (next, raised) = self.raise(known, next)?;
+        let (identity, new) = (self.identity, next.log[kept..].to_vec());
+        let back = (kept < known.log.len()).then_some(kept as u64);
         let write = self.store.write(move |write| {
+            if let Some(index) = back {
+                write.take_back(&identity, index)?;
+            }
             for (commit, operation) in &new {
                 write.put_commit(&identity, commit, operation)?;
+            }
+            for operation in &raised {
+                write.put_pending(&identity, operation, false)?;
             }
             drop.iter()
                 .try_for_each(|operation| write.drop_pending(&identity, &operation.id()))
@@ -356,6 +452,40 @@ impl Replica {
         write.wait()?;
         self.set_known(next);
         Ok(())
+    }
+
+    /// Adds the proposals that keep what others built on, where `next` knows of a removal that `known` did not. They go to the disk with it,
+    /// so that a crash cannot come between.
+    fn raise(&self, known: &Known, next: Known) -> Result<(Known, Vec<Operation>), ReplicaError> {
+        let raised = self
+            .store
+            .read(|read| raises(read, &known.tentative, &next, &self.signing))?;
+        if raised.is_empty() {
+            return Ok((next, raised));
+        }
+        let mut pending = next.pending;
+        pending.extend(raised.iter().cloned());
+        Ok((Known::from_log(next.log, pending)?, raised))
+    }
+
+    /// Proposes what `make` makes of where the identity stands now, as far as is known here, and commits it if this replica may. Answers with
+    /// the operation's id.
+    ///
+    /// # Errors
+    /// [`IdentityError::NoKey`] without any identity key; [`IdentityError::Void`] if it could have no effect.
+    pub fn propose(
+        &self,
+        keys: &DeviceKeys,
+        make: impl FnOnce(&Proposer<'_>, &State, &KeyRing) -> Result<Operation, IdentityError>,
+    ) -> Result<Hash, ReplicaError> {
+        let known = self.known();
+        let ring = known.key_ring(keys);
+        let mut by = Proposer::of(&known.tentative, &ring, &keys.signing).ok_or(IdentityError::NoKey)?;
+        by.seen = known.ordered.head();
+        let operation = make(&by, &known.tentative, &ring)?;
+        let id = operation.id();
+        self.take_operation(operation)?;
+        Ok(id)
     }
 
     /// Takes an operation that waits for its commit, and commits what can be if this replica is an orderer.
@@ -390,13 +520,19 @@ impl Replica {
         }
         let mut pending = known.pending.clone();
         pending.push(operation.clone());
+        let (next, raised) = self.raise(&known, Known::from_log(known.log.clone(), pending)?)?;
         // A full quota keeps nobody from being let in, or from changing who orders: that costs room too, but is always taken.
         let limited = !self.is_device() && matches!(operation.body(), Body::Streams {});
         let identity = self.identity;
         self.store
-            .write(move |write| write.put_pending(&identity, &operation, limited))
+            .write(move |write| {
+                for operation in &raised {
+                    write.put_pending(&identity, operation, false)?;
+                }
+                write.put_pending(&identity, &operation, limited)
+            })
             .wait()?;
-        self.set_known(Known::from_log(known.log.clone(), pending)?);
+        self.set_known(next);
         Ok(())
     }
 
@@ -404,27 +540,29 @@ impl Replica {
     pub fn commit_pending(&self) -> Result<usize, ReplicaError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known();
-        let mut ordered = known.ordered.clone();
-        let mut log = known.log.clone();
-        let mut new = Vec::new();
+        let mut chain = Chain::of(&known);
         let mut waiting: Vec<Operation> = known.pending.clone();
         // A change of orderers ends the term, so it comes last.
         waiting.sort_by_key(|operation| matches!(operation.body(), Body::ChangeOrderers { .. }));
-        while let Some(place) = waiting
-            .iter()
-            .position(|operation| ordered.judge(operation) == Verdict::Ok)
-        {
-            let operation = waiting.remove(place);
-            let Some(commit) = ordered.next_commit(&self.signing, &operation, self.now()) else {
-                break;
-            };
-            ordered.apply(&commit, &operation)?;
-            log.push((commit.clone(), operation.clone()));
-            new.push((commit, operation));
+        let mut count = 0;
+        // One that votes or the recovery key stand behind begins a term wherever they say, whatever the old orderer committed since.
+        for operation in &waiting {
+            if chain.begin_term(&self.signing, operation, self.now())? {
+                count += 1;
+            }
         }
-        let count = new.len();
+        loop {
+            let next = waiting.iter().enumerate().find_map(|(place, operation)| {
+                let good = chain.state.judge(operation) == Verdict::Ok;
+                let commit = good.then(|| chain.state.next_commit(&self.signing, operation, self.now()));
+                Some((place, commit.flatten()?))
+            });
+            let Some((place, commit)) = next else { break };
+            chain.push(commit, waiting.remove(place))?;
+            count += 1;
+        }
         if count > 0 {
-            self.store_commits(&known, log, new)?;
+            self.store_chain(&known, chain)?;
         }
         Ok(count)
     }
@@ -446,7 +584,14 @@ impl Replica {
             return Err(Refusal::OtherIdentity);
         }
         let known = self.known();
-        if !known.tentative.devices().contains_key(&start.device()) {
+        let removed = self.judge_of(&known).removed().get(&start.device());
+        if let Some(removed) = removed {
+            let end = range.after.seq.saturating_add(range.entries.len() as u64);
+            let room = if self.is_device() { KEPT_BEYOND } else { 0 };
+            if end > removed.last(&Hash(author.0)).unwrap_or(1).saturating_add(room) {
+                return Err(Refusal::Removed);
+            }
+        } else if !known.tentative.devices().contains_key(&start.device()) {
             return Err(AppendError::UnknownAuthor.into());
         }
         // No operation erases anything yet: a section left out on the way is a peer withholding, and what is here is had.
@@ -454,7 +599,7 @@ impl Replica {
         if range.entries.iter().any(|entry| entry.sections.iter().any(left_out)) {
             return Err(LogError::BadRange.into());
         }
-        if !self.is_device() && !known.ordered.devices().contains_key(&start.device()) {
+        if !self.is_device() && removed.is_none() && !known.ordered.devices().contains_key(&start.device()) {
             return Err(Refusal::Retry);
         }
         let range = range.verify(&start.device())?;
@@ -521,6 +666,10 @@ impl Replica {
     ) -> Result<Vec<Receipt>, StoreError> {
         let mut lost = Vec::new();
         for receipt in receipts {
+            // Nobody shows what does not count, whether it is still there or not.
+            if self.is_removed(&receipt.author)? {
+                continue;
+            }
             let items = theirs.get(&receipt.author).map_or(&[][..], Vec::as_slice);
             if receipt.store != store || !self.still_holds(items, &receipt)? {
                 lost.push(receipt);
@@ -640,6 +789,109 @@ impl std::fmt::Debug for Replica {
     }
 }
 
+/// An identity log that is being continued.
+struct Chain {
+    log: Vec<(Commit, Operation)>,
+    /// How many of its commits are on the disk.
+    kept: usize,
+    /// After its last commit.
+    state: State,
+}
+
+impl Chain {
+    fn of(known: &Known) -> Self {
+        Self {
+            log: known.log.clone(),
+            kept: known.log.len(),
+            state: known.ordered.clone(),
+        }
+    }
+
+    fn push(&mut self, commit: Commit, operation: Operation) -> Result<(), ReplicaError> {
+        self.state.apply(&commit, &operation)?;
+        self.log.push((commit, operation));
+        Ok(())
+    }
+
+    /// Goes back to `state`, which the chain had.
+    fn cut(&mut self, state: State) {
+        let index = usize::try_from(state.count()).expect("as long as a list in memory");
+        self.log.truncate(index);
+        self.kept = self.kept.min(index);
+        self.state = state;
+    }
+
+    /// The state before the commit at `index`, which is not the first.
+    fn state_before(&self, index: usize) -> Result<State, ReplicaError> {
+        Ok(Known::from_log(self.log[..index].to_vec(), Vec::new())?.ordered)
+    }
+
+    /// How `commit` stands against the one here in its place, with the state before both. `after` are the commits that follow it.
+    fn compare(
+        &self,
+        commit: &Commit,
+        operation: &Operation,
+        after: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<(Ordering, State), ReplicaError> {
+        let index = usize::try_from(commit.core().index).unwrap_or(usize::MAX);
+        // Nothing stands in the place of a genesis.
+        if index == 0 {
+            return Ok((Ordering::Equal, self.state.clone()));
+        }
+        let state = self.state_before(index)?;
+        let (mine, my_operation) = &self.log[index];
+        state.clone().apply(commit, operation)?;
+        let (theirs, ours) = (
+            state.precedence(commit, operation),
+            state.precedence(mine, my_operation),
+        );
+        // Words that changed themselves here count no more, even where they had not yet.
+        let signer = operation.core().proposer;
+        let rotates = |op: &Operation| {
+            op.core().proposer == signer
+                && matches!(op.body(), Body::RotateRecovery { recovery, .. } if recovery.0 != signer)
+        };
+        let rotated_here = self.log[index..].iter().any(|(_, op)| rotates(op));
+        let rotated_there = after
+            .iter()
+            .filter_map(|(_, operation)| Operation::decode(operation).ok())
+            .any(|op| rotates(&op));
+        let order = match theirs.cmp(&ours) {
+            Ordering::Greater if rotated_here && !rotated_there => Ordering::Less,
+            order => order,
+        };
+        Ok((order, state))
+    }
+
+    /// Begins the term that `operation` asks for, if `signing` may and it stands above what is here.
+    fn begin_term(&mut self, signing: &SigningKey, operation: &Operation, now: u64) -> Result<bool, ReplicaError> {
+        let Body::ChangeOrderers { votes, .. } = operation.body() else {
+            return Ok(false);
+        };
+        let from = votes.as_ref().map(|votes| votes.from).or(operation.core().seen);
+        let base = self.log.iter().position(|(commit, _)| Some(commit.hash()) == from);
+        let Some(index) = base.map(|base| base + 1) else {
+            return Ok(false);
+        };
+        let state = match index == self.log.len() {
+            true => self.state.clone(),
+            false => self.state_before(index)?,
+        };
+        let Some(commit) = state.next_commit(signing, operation, now) else {
+            return Ok(false);
+        };
+        if commit.core().term == state.term() {
+            return Ok(false);
+        }
+        if index < self.log.len() && self.compare(&commit, operation, &[])?.0 != Ordering::Greater {
+            return Ok(false);
+        }
+        self.cut(state);
+        self.push(commit, operation.clone())?;
+        Ok(true)
+    }
+}
+
 /// Whether no later commit can give `operation` an effect.
 fn is_hopeless(state: &State, operation: &Operation) -> bool {
     // Terms only grow, whoever proposed it and whomever it names.
@@ -653,8 +905,15 @@ fn is_hopeless(state: &State, operation: &Operation) -> bool {
             | VoidReason::KeyInUse
             | VoidReason::NoConsent
             | VoidReason::BadServices
+            | VoidReason::RemovesItself
+            | VoidReason::TooLate
             | VoidReason::SecondGenesis => true,
-            VoidReason::WrongTerm | VoidReason::NotADevice | VoidReason::BadOrderers => false,
+            // Of a removed device too: it may hold a key that its entries need, and the words may bring it back.
+            VoidReason::WrongTerm
+            | VoidReason::NotADevice
+            | VoidReason::BadOrderers
+            | VoidReason::Unknown
+            | VoidReason::WasRemoved => false,
         },
     }
 }

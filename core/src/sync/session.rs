@@ -148,6 +148,8 @@ pub struct Session {
     blocked: BTreeSet<AuthorId>,
     /// Author logs of which this side refused what was well made.
     declined: BTreeSet<AuthorId>,
+    /// Whether their identity log is another than ours, and ours counts.
+    passed_over: bool,
     /// Identity heads that received entries name.
     named: BTreeSet<Hash>,
     /// Whether anything came since the session was last settled.
@@ -213,6 +215,7 @@ impl Session {
             seen: BTreeMap::new(),
             blocked: BTreeSet::new(),
             declined: BTreeSet::new(),
+            passed_over: false,
             named: BTreeSet::new(),
             unsettled: false,
             located: BTreeSet::new(),
@@ -231,7 +234,7 @@ impl Session {
     fn say_hello(&mut self, replica: &Replica, whole: bool) -> Result<(), SessionError> {
         // Receipts and heads first: what comes between these reads is then newer than both, and looked at again.
         self.receipts = replica.read(|read| read.receipts_of(&replica.identity(), &self.remote))?;
-        self.seen = replica.read(|read| read.heads(&replica.identity()))?;
+        self.seen = replica.heads()?;
         let (known, items, digest) = replica.state()?;
         self.our_digest = digest;
         self.offered = (known.ordered.count(), known.pending_ids(), items);
@@ -314,20 +317,26 @@ impl Session {
             ) => self.take_state((count, head, pending), items, more, replica),
             (Phase::State | Phase::Open, Message::Operations(list)) => self.take_operations(&list, replica),
             (Phase::State | Phase::Open, Message::Commits(list)) => {
-                if self.outcome.refused.contains(&(RefuseReason::UpdateNeeded, 0)) {
+                if self.passed_over || self.outcome.refused.contains(&(RefuseReason::UpdateNeeded, 0)) {
                     return Ok(());
                 }
-                match replica.take_commits(&list) {
+                let taken = match replica.take_commits(&list) {
                     // The identity log stops here; entries do not wait for it.
                     Err(ReplicaError::Identity(IdentityError::UpdateNeeded)) => return self.needs_update(),
                     other => other?,
                 };
+                self.identity_dirty = true;
+                if taken.passed_over {
+                    // They have commits where ours count: they get ours from the start, and what follows of theirs is nothing to us.
+                    self.passed_over = true;
+                    self.their_commits = 0;
+                    return Ok(());
+                }
                 // They may let us commit what waited; but not before we know all that the other side knows.
                 if replica.known().ordered.count() >= self.their_count {
                     replica.commit_pending()?;
                 }
                 self.note_their_commits(&list);
-                self.identity_dirty = true;
                 Ok(())
             }
             (Phase::State | Phase::Open, Message::Range(range)) => self.take_range(*range, replica),
@@ -532,7 +541,7 @@ impl Session {
 
     /// Looks for author logs whose heads moved since the last look; `all` looks at every one.
     fn look_at_heads(&mut self, replica: &Replica, all: bool) -> Result<(), SessionError> {
-        let heads = replica.read(|read| read.heads(&replica.identity()))?;
+        let heads = replica.heads()?;
         for (author, branches) in &heads {
             if all || self.seen.get(author) != Some(branches) {
                 self.dirty.insert(*author);
@@ -571,6 +580,10 @@ impl Session {
             .iter()
             .filter(|(author, _)| !self.declined.contains(*author))
         {
+            // What does not count is nobody's to send.
+            if replica.is_removed(author)? {
+                continue;
+            }
             let ours = self.seen.get(author).into_iter().flatten().map(|branch| branch.head);
             let ours: Vec<Position> = ours.collect();
             for head in items
@@ -712,7 +725,7 @@ impl Session {
             .chain(self.pushed.get(&author).into_iter().flatten().copied())
             .collect();
         theirs.sort_by_key(|position| std::cmp::Reverse(position.seq));
-        let branches = replica.read(|read| read.branches(&author))?;
+        let branches = replica.branches(&author)?;
         for branch in &branches {
             if theirs.contains(&branch.head) {
                 continue;
@@ -860,7 +873,7 @@ impl Session {
             Err(Refusal::Append(AppendError::Gap)) => {
                 // It joins on to nothing here: say where we stand, once.
                 if self.located.insert(author) {
-                    let branches = replica.read(|read| read.branches(&author))?;
+                    let branches = replica.branches(&author)?;
                     let points = match branches.first() {
                         Some(branch) => replica.read(|read| read.points(&author, branch))?,
                         None => vec![(1, Hash(author.0))],
@@ -951,7 +964,7 @@ impl Session {
         }
         of_author.push(Item(author, 0, shared[0].0, shared[0].1));
         // Of a log that forked, each branch goes on from where it parted from theirs.
-        for branch in replica.read(|read| read.branches(&author))? {
+        for branch in replica.branches(&author)? {
             for (seq, hash) in shared {
                 let point = Position { seq: *seq, hash: *hash };
                 if replica.read(|read| read.is_on(&author, &branch, point))? {
@@ -1021,6 +1034,7 @@ fn reason_of(refusal: &Refusal) -> (RefuseReason, u64) {
     match refusal {
         Refusal::Retry => (RefuseReason::Retry, 0),
         Refusal::OtherIdentity => (RefuseReason::NotAMember, 0),
+        Refusal::Removed => (RefuseReason::Removed, 0),
         Refusal::TooManyAuthors => (RefuseReason::Rate, 0),
         Refusal::Append(error) => match error {
             AppendError::UnknownAuthor => (RefuseReason::UnknownAuthor, 0),

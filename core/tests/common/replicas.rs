@@ -66,13 +66,7 @@ impl Member {
         let consent = consent(&keys.signing, &self.replica.identity(), &public, false);
         let known = self.replica.known();
         let ring = known.key_ring(&self.keys);
-        let by = Proposer {
-            identity: self.replica.identity(),
-            binding: known.ordered.binding(),
-            seen: known.ordered.head(),
-            signing: &self.keys.signing,
-            identity_key: ring.identity_key(&known.ordered.key_id()).unwrap(),
-        };
+        let by = Proposer::of(&known.ordered, &ring, &self.keys.signing).unwrap();
         add_device(&mut self.random, &by, public, consent, "another").unwrap()
     }
 

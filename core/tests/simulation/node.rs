@@ -200,13 +200,7 @@ impl Node {
         let ring = self.ring();
         let replica = self.running()?.replica.clone();
         let known = replica.known();
-        let by = Proposer {
-            identity: replica.identity(),
-            binding: known.ordered.binding(),
-            seen: known.ordered.head(),
-            signing: &self.keys.signing,
-            identity_key: ring.identity_key(&known.ordered.key_id())?,
-        };
+        let by = Proposer::of(&known.ordered, &ring, &self.keys.signing)?;
         Some((make(&mut self.random, &by, &known), replica))
     }
 

@@ -79,6 +79,7 @@ fn build() -> World {
             seen: state.head(),
             signing: &keys[0].signing,
             identity_key: &identity_key,
+            beside: Vec::new(),
         };
         let agreed = consent(&keys[n].signing, &state.identity(), &public, peer);
         let operation = if peer {

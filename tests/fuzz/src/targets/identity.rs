@@ -31,7 +31,7 @@ pub fn operation(data: &[u8]) {
     };
     let world = world();
     drop(State::begin(&operation));
-    let (state, _) = world.state.with_pending(vec![operation.clone()]);
+    let (state, _, _) = world.state.with_pending(vec![operation.clone()]);
     did_document(&state);
     judge_and_apply(&mut world.state.clone(), &operation, 0);
     for keys in &world.keys[..2] {
@@ -160,7 +160,11 @@ pub fn propose(input: &mut Input<'_>, state: &State) -> Vec<u8> {
             let orderers: Vec<PublicKey> = (0..input.byte() % 10)
                 .map(|_| world.keys[usize::from(input.byte()) % MEMBERS].signing.public())
                 .collect();
-            encode(&Body::ChangeOrderers { term, orderers })
+            encode(&Body::ChangeOrderers {
+                term,
+                orderers,
+                votes: None,
+            })
         }
         // One that some commit brought already.
         4 => return world.log[usize::from(input.byte()) % world.log.len()].1.encode(),
