@@ -16,7 +16,7 @@ use rhizome::{
     identity::{Commit, IdentityError, IdentityId, Keys, LinkRole, MAX_SERVICES, Operation},
     net::{
         Frames, Host, Invitations, Keep, LinkError, Net, NetError, Newcomer, Report, Service, ServiceLimits, answer,
-        join, refuse,
+        answer_recovery, join, refuse,
     },
     store::Quota,
     sync::{Limits, Message, Replica, ReplicaError, WallClock},
@@ -83,6 +83,11 @@ pub enum Event {
     Number(String),
     /// An identity linked this peer.
     Linked {
+        /// The first digits of its id.
+        identity: String,
+    },
+    /// Somebody showed the recovery words of an identity, and got its log.
+    Recovered {
         /// The first digits of its id.
         identity: String,
     },
@@ -404,6 +409,37 @@ impl Cloud {
         Ok(())
     }
 
+    /// Gives the log of an identity to whoever holds its words: what it says of its members is sealed.
+    async fn give_log(
+        &self,
+        endpoint: &PublicKey,
+        mut frames: Frames,
+        begin: &Message,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let replicas: Vec<_> = {
+            let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
+            replicas.values().cloned().collect()
+        };
+        let own = self.net.id();
+        let given = tokio::select! {
+            given = tokio::time::timeout(LINK_WITHIN, answer_recovery(&mut frames, begin, &own, endpoint, &replicas)) => {
+                given.unwrap_or(Err(NetError::Deadline.into()))
+            }
+            () = stopped(&mut stop) => Err(LinkError::Stopped),
+        };
+        match given {
+            Ok(identity) => {
+                tracing::info!(identity = %identity.short(), "somebody with the words of an identity got its log");
+                self.tell(Event::Recovered {
+                    identity: identity.short(),
+                });
+            }
+            Err(error) => tracing::debug!(%error, "nobody comes back with these words"),
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(2), frames.finish()).await;
+    }
+
     async fn join(
         self: &Arc<Self>,
         endpoint: &PublicKey,
@@ -450,6 +486,10 @@ impl Host for Cloud {
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let mut stop = self.stop.clone();
+            if matches!(begin, Message::Recover { .. }) {
+                self.give_log(&endpoint, frames, &begin, stop).await;
+                return;
+            }
             match self.invitations.claim(&begin, (self.options.clock)() / 1000) {
                 Err(reason) => {
                     // Anybody can cause this line, as often as they like.

@@ -96,6 +96,10 @@ impl Screen {
                 &json!({"event": "linked", "identity": identity}),
                 &format!("Linked to identity {identity}."),
             ),
+            Event::Recovered { identity } => self.show(
+                &json!({"event": "recovered", "identity": identity}),
+                &format!("Somebody with the recovery words of identity {identity} got its log. If that was not its owner, the words are known to somebody else."),
+            ),
             Event::NotLinked { why } => {
                 self.show(
                     &json!({"event": "not-linked", "why": why}),

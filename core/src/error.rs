@@ -62,9 +62,23 @@ pub enum Error {
     /// A link.
     #[error(transparent)]
     Link(LinkError),
+    /// The 24 words.
+    #[error(transparent)]
+    Words(WordsError),
     /// The network.
     #[error(transparent)]
     Network(NetError),
+}
+
+/// What is wrong with recovery words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WordsError {
+    /// A word is no word of the list, one is missing, or two are swapped.
+    #[error("these are not 24 recovery words: look at each of them again, and at their order")]
+    NotWords,
+    /// They are words, of something else.
+    #[error("these words do not belong here: they were changed since, or belong to another identity")]
+    NotThese,
 }
 
 impl Error {
@@ -89,6 +103,7 @@ impl Error {
             Self::TooLarge { .. } => "too-large",
             Self::Ticket(_) => "ticket",
             Self::Link(_) => "link",
+            Self::Words(_) => "wrong-words",
             Self::Network(_) => "network",
         }
     }
@@ -117,7 +132,16 @@ impl From<ReplicaError> for Error {
     fn from(error: ReplicaError) -> Self {
         match error {
             ReplicaError::Store(error) => error.into(),
-            ReplicaError::Identity(error) => Self::Identity(error),
+            ReplicaError::Identity(error) => error.into(),
+        }
+    }
+}
+
+impl From<IdentityError> for Error {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::OtherWords => Self::Words(WordsError::NotThese),
+            other => Self::Identity(other),
         }
     }
 }
@@ -163,7 +187,8 @@ impl From<LinkError> for Error {
     fn from(error: LinkError) -> Self {
         match error {
             LinkError::Replica(error) => error.into(),
-            LinkError::Identity(error) => Self::Identity(error),
+            LinkError::Identity(error) => error.into(),
+            LinkError::Refused(reason) if reason == "unknown-words" => Self::Words(WordsError::NotThese),
             other => Self::Link(other),
         }
     }

@@ -3,6 +3,7 @@
 //! Everything here is a pure function of the log and of what the caller passes in. Every device and peer that has the same
 //! commits computes the same [`State`], and an orderer can delay or reorder operations but never forge one.
 
+mod address;
 mod commit;
 mod did;
 mod keyring;
@@ -12,6 +13,7 @@ mod propose;
 mod recovery;
 mod state;
 
+pub use address::PeerAddress;
 pub use commit::{Commit, CommitCore};
 pub use did::{did, did_document, parse_did};
 pub use keyring::{KeyRing, Standing, Stream};
@@ -26,7 +28,7 @@ pub use propose::{
     votes_for,
 };
 pub use recovery::RecoverySecret;
-pub use state::{Device, Erasure, Peer, Precedence, Removed, State, Verdict, VoidReason};
+pub use state::{Device, Erasure, Peer, Precedence, Removed, RemovedPeer, State, Verdict, VoidReason};
 
 use crate::crypto::{CborError, CryptoError, bytes_id};
 
@@ -93,6 +95,9 @@ pub enum IdentityError {
     /// This device holds no identity key.
     #[error("this device holds no identity key yet: sync first")]
     NoKey,
+    /// The words are not those of the identity.
+    #[error("these words do not belong here: they were changed since, or belong to another identity")]
+    OtherWords,
     /// The operation has no effect where it would stand.
     #[error("the operation has no effect: {0}")]
     Void(VoidReason),

@@ -18,13 +18,13 @@ pub mod sync;
 
 pub use crypto::{DeviceSecret, Keeper, Kept, SecretId, Zeroizing};
 pub use document::{Document, DocumentError, Edit, EditOp, Key, ListRow, Page, Value};
-pub use error::Error;
-pub use identity::Ticket;
+pub use error::{Error, WordsError};
+pub use identity::{PeerAddress, Ticket};
 pub use log::{DocumentId, Event};
 pub use net::{Confirm, LinkOutcome, NetOptions, Relay};
 pub use pod::{
-    Conditions, DocumentEdit, DocumentWatch, EntryRef, Holder, Invite, Linking, ListDiff, ListWatch, Live, Network,
-    OpenDocument, PeerReport, PeerStatus, PlacedRow, Pod, PodOptions, Status, StatusWatch, SyncReport, SyncState,
-    WaitReason, Written, path,
+    Conditions, DocumentEdit, DocumentWatch, EntryRef, Holder, Invite, Linking, ListDiff, ListWatch, Live, Member,
+    Members, Network, OpenDocument, PeerReport, PeerStatus, PlacedRow, Pod, PodOptions, Proposal, ProposalState,
+    RemovedMember, Status, StatusWatch, SyncReport, SyncState, WaitReason, WordsQuiz, Written, path,
 };
 pub use store::{FileKeeper, ListCursor};

@@ -5,6 +5,7 @@ mod endpoint;
 mod frames;
 mod host;
 mod link;
+mod recover;
 
 pub use drive::{Drive, Mode, Progress, Report, StopReason};
 pub use endpoint::{Net, NetOptions, Relay, remote_key};
@@ -13,6 +14,8 @@ pub use host::{Host, Service, ServiceLimits};
 pub use link::{
     Confirm, Invitations, Keep, LinkError, LinkOutcome, Newcomer, Shaken, answer, call, join, refuse, welcome,
 };
+
+pub use recover::{answer_recovery, ask_for_log};
 
 use std::time::Duration;
 

@@ -24,7 +24,9 @@
 
 mod editing;
 mod linking;
+mod members;
 mod opening;
+mod recovering;
 mod running;
 mod status;
 mod syncing;
@@ -39,7 +41,9 @@ use std::{
 
 pub use editing::OpenDocument;
 pub use linking::{Invite, Linking};
+pub use members::{Member, Members, Proposal, ProposalState, RemovedMember};
 pub use opening::PodOptions;
+pub use recovering::WordsQuiz;
 pub use status::{Conditions, EntryRef, Holder, Network, PeerStatus, Status, SyncState, WaitReason};
 pub use syncing::{Live, PeerReport, SyncReport};
 pub use watching::{DocumentWatch, ListDiff, ListWatch, PlacedRow, StatusWatch};

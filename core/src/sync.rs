@@ -6,9 +6,11 @@
 
 mod counted;
 mod message;
+mod regency;
 mod replica;
 mod session;
 
 pub use message::{ByeReason, MAX_FRAME, Message, MessageError, RefuseReason};
+pub use regency::Regency;
 pub use replica::{Known, Limits, Refusal, Replica, ReplicaError, Submitted, TakenCommits, WallClock};
 pub use session::{Outcome, Session, SessionError};

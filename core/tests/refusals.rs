@@ -302,7 +302,7 @@ fn a_commit_by_a_stranger_or_out_of_place_is_refused() {
         assert!(reader.replica.take_commits(&[(flipped, operation.encode())]).is_err());
     }
     assert_eq!(digest(&reader.replica), before);
-    assert_eq!(offer(good.clone(), &writer.keys.signing).unwrap(), 1);
+    assert_eq!(offer(good.clone(), &writer.keys.signing).unwrap().new, 1);
     // The same orderer signs another commit for the same place: that shows.
     let other = CommitCore { time: 3_000, ..good };
     let error = offer(other, &writer.keys.signing).expect_err("equivocation");

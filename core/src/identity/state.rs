@@ -42,6 +42,15 @@ impl Removed {
     }
 }
 
+/// A cloud peer that was removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RemovedPeer {
+    /// What it was, if it was one.
+    pub peer: Option<Peer>,
+    /// Who removed it; the first, if several did.
+    pub by: Option<PublicKey>,
+}
+
 /// An erasure that was ordered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Erasure {
@@ -149,7 +158,7 @@ pub struct State {
     devices: BTreeMap<PublicKey, Device>,
     peers: BTreeMap<PublicKey, Peer>,
     removed: BTreeMap<PublicKey, Removed>,
-    removed_peers: BTreeMap<PublicKey, Option<Peer>>,
+    removed_peers: BTreeMap<PublicKey, RemovedPeer>,
     keys_in_use: BTreeSet<[u8; 32]>,
     proposals: BTreeSet<(PublicKey, OpNonce)>,
     key_id: Hash,
@@ -401,7 +410,7 @@ impl State {
                     return Err(VoidReason::BadServices);
                 }
                 let before = self.removed_peers.get(&peer.0);
-                let before = before.map(|removed| (removed.as_ref().map(|removed| removed.keys), by_recovery));
+                let before = before.map(|removed| (removed.peer.as_ref().map(|peer| peer.keys), by_recovery));
                 self.check_newcomer(peer, true, consent, before)
             }
             Body::ChangeOrderers { term, orderers, .. } => {
@@ -466,7 +475,8 @@ impl State {
         if !distinct || (!comes_back && parts.iter().any(|key| self.keys_in_use.contains(key))) {
             return Err(VoidReason::KeyInUse);
         }
-        if !consents(&self.identity, keys, peer, consent) {
+        // Who comes back agreed when it first came.
+        if !comes_back && !consents(&self.identity, keys, peer, consent) {
             return Err(VoidReason::NoConsent);
         }
         Ok(())
@@ -555,7 +565,8 @@ impl State {
             Body::RemovePeer { peer } => {
                 let was = self.peers.remove(peer);
                 let removed = self.removed_peers.entry(*peer).or_default();
-                *removed = removed.take().or(was);
+                removed.peer = removed.peer.take().or(was);
+                removed.by = removed.by.or(Some(core.proposer));
                 self.stop_ordering(peer);
             }
             Body::Rewrap { key } => {
@@ -666,7 +677,7 @@ impl State {
     }
 
     /// The cloud peers that were removed.
-    pub fn removed_peers(&self) -> &BTreeMap<PublicKey, Option<Peer>> {
+    pub fn removed_peers(&self) -> &BTreeMap<PublicKey, RemovedPeer> {
         &self.removed_peers
     }
 

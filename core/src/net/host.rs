@@ -23,7 +23,7 @@ pub trait Host: Send + Sync + 'static {
     /// The replica of an identity, if it is here.
     fn replica(&self, identity: &IdentityId) -> Option<Arc<Replica>>;
 
-    /// A stranger wants to link: `begin` is its first message, `endpoint` the key that its connection proved.
+    /// A stranger wants to link, or to come back by the words: `begin` is its first message, `endpoint` the key that its connection proved.
     fn link(
         self: Arc<Self>,
         endpoint: PublicKey,
@@ -89,7 +89,7 @@ enum Met {
         replica: Arc<Replica>,
         _place: OwnedSemaphorePermit,
     },
-    /// Somebody who says that it was shown a code.
+    /// Somebody who says that it was shown a code, or has the words.
     Newcomer {
         frames: Frames,
         begin: Message,
@@ -188,7 +188,7 @@ impl<H: Host> Service<H> {
         let mut frames = Frames::new(send, recv, self.net.options().observer.clone());
         let message = frames.receive().await.ok()?;
         let (identity, replica) = match &message {
-            Message::LinkBegin { .. } => {
+            Message::LinkBegin { .. } | Message::Recover { .. } => {
                 let place = self.links.clone().try_acquire_owned();
                 let Some(place) = place.ok().filter(|_| !self.is_hasty(&endpoint)) else {
                     self.refuse(frames, ByeReason::Busy).await;

@@ -163,7 +163,7 @@ pub struct LinkOutcome {
     pub ordered: bool,
 }
 
-fn unexpected(message: Message) -> LinkError {
+pub(super) fn unexpected(message: Message) -> LinkError {
     match message {
         Message::LinkRefused(reason) => LinkError::Refused(reason),
         Message::Bye(reason) => NetError::Refused(reason).into(),
@@ -276,7 +276,7 @@ pub async fn refuse(frames: &mut Frames, reason: &str) {
     let _ = frames.send(&Message::LinkRefused(reason.to_owned())).await;
 }
 
-async fn send_log(frames: &mut Frames, known: &Known, from: usize) -> Result<(), LinkError> {
+pub(super) async fn send_log(frames: &mut Frames, known: &Known, from: usize) -> Result<(), LinkError> {
     for commits in known.log.get(from..).unwrap_or_default().chunks(COMMITS_AT_ONCE) {
         let pairs = commits
             .iter()
@@ -431,17 +431,15 @@ pub async fn join<R: Send + 'static>(
         refuse(frames, "declined").await;
         return Err(LinkError::Declined);
     }
-    let mut log: Vec<(Commit, Operation)> = Vec::new();
-    let mut pending: Vec<Operation> = Vec::new();
-    let mut bytes = 0;
+    let mut taken = LogTaken::default();
     let identity = loop {
-        match take_log(frames.receive().await?, &mut log, &mut pending, &mut bytes)? {
+        match taken.take(frames.receive().await?)? {
             None => {}
             Some(Message::LinkOffer(identity)) => break identity,
             Some(other) => return Err(unexpected(other)),
         }
     };
-    let known = Known::from_log(log.clone(), pending.clone())?;
+    let known = Known::from_log(taken.log.clone(), taken.pending.clone())?;
     // Who offers it must be a device of it: the number on both screens stands for its keys.
     let host = known.tentative.devices().get(&shaken.keys.0);
     if known.ordered.identity() != identity || host.is_none_or(|host| host.keys != shaken.keys) {
@@ -456,12 +454,13 @@ pub async fn join<R: Send + 'static>(
         })
         .await?;
     let operation = loop {
-        match take_log(frames.receive().await?, &mut log, &mut pending, &mut bytes)? {
+        match taken.take(frames.receive().await?)? {
             None => {}
             Some(Message::LinkWelcome(operation)) => break operation,
             Some(other) => return Err(unexpected(other)),
         }
     };
+    let LogTaken { log, mut pending, .. } = taken;
     pending.retain(|operation| !log.iter().any(|(_, ordered)| ordered.id() == operation.id()));
     let known = Known::from_log(log.clone(), pending.clone())?;
     // The operation stands in the log, and it had an effect.
@@ -493,33 +492,39 @@ pub async fn join<R: Send + 'static>(
     ))
 }
 
-/// Adds a part of an identity log to what came before; gives back any other message.
-fn take_log(
-    message: Message,
-    log: &mut Vec<(Commit, Operation)>,
-    pending: &mut Vec<Operation>,
-    bytes: &mut usize,
-) -> Result<Option<Message>, LinkError> {
-    match message {
-        Message::Commits(pairs) => {
-            for (commit, operation) in pairs {
-                *bytes += operation.len();
-                log.push((Commit::decode(&commit)?, Operation::decode(&operation)?));
-            }
-        }
-        Message::Operations(operations) => {
-            for operation in operations {
-                *bytes += operation.len();
-                let operation = Operation::decode(&operation)?;
-                if !pending.iter().any(|known| known.id() == operation.id()) {
-                    pending.push(operation);
+/// An identity log as it comes.
+#[derive(Default)]
+pub(super) struct LogTaken {
+    pub log: Vec<(Commit, Operation)>,
+    pub pending: Vec<Operation>,
+    bytes: usize,
+}
+
+impl LogTaken {
+    /// Adds a part to what came before; gives back any other message.
+    pub fn take(&mut self, message: Message) -> Result<Option<Message>, LinkError> {
+        match message {
+            Message::Commits(pairs) => {
+                for (commit, operation) in pairs {
+                    self.bytes += operation.len();
+                    self.log
+                        .push((Commit::decode(&commit)?, Operation::decode(&operation)?));
                 }
             }
+            Message::Operations(operations) => {
+                for operation in operations {
+                    self.bytes += operation.len();
+                    let operation = Operation::decode(&operation)?;
+                    if !self.pending.iter().any(|known| known.id() == operation.id()) {
+                        self.pending.push(operation);
+                    }
+                }
+            }
+            other => return Ok(Some(other)),
         }
-        other => return Ok(Some(other)),
+        if self.log.len() + self.pending.len() > MAX_COMMITS || self.bytes > MAX_LOG_BYTES {
+            return Err(NetError::Protocol("too long an identity log".to_owned()).into());
+        }
+        Ok(None)
     }
-    if log.len() + pending.len() > MAX_COMMITS || *bytes > MAX_LOG_BYTES {
-        return Err(NetError::Protocol("too long an identity log".to_owned()).into());
-    }
-    Ok(None)
 }

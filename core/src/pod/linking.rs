@@ -16,10 +16,12 @@ use super::{
     running::{Running, lock},
 };
 use crate::{
-    crypto::{OsRandom, PublicKey, Secret},
+    crypto::{OsRandom, PublicKey, Secret, SigningKey},
     error::Error,
     identity::{Keys, LinkRole, Ticket},
-    net::{Confirm, Frames, Invitations, LinkError, LinkOutcome, NetError, answer, call, refuse, welcome},
+    net::{
+        Confirm, Frames, Invitations, LinkError, LinkOutcome, NetError, answer, answer_recovery, call, refuse, welcome,
+    },
     sync::Message,
 };
 
@@ -133,6 +135,18 @@ impl Pod {
 impl Running {
     /// A connection came in that wants to link.
     pub async fn answer_link(self: Arc<Self>, endpoint: PublicKey, mut frames: Frames, begin: Message) {
+        if matches!(begin, Message::Recover { .. }) {
+            let own = SigningKey::from_seed(&self.keys.endpoint).public();
+            let replicas = [self.replica.clone()];
+            let given = answer_recovery(&mut frames, &begin, &own, &endpoint, &replicas);
+            match tokio::time::timeout(LINK_WITHIN, given).await {
+                Ok(Ok(_)) => tracing::info!("somebody with this identity's words got its log"),
+                Ok(Err(error)) => tracing::debug!(%error, "nobody comes back with these words"),
+                Err(_) => {}
+            }
+            let _ = tokio::time::timeout(Duration::from_secs(2), frames.finish()).await;
+            return;
+        }
         let claimed = self.invites.invitations.claim(&begin, (self.options.clock)() / 1000);
         let pending = claimed.and_then(|secret| {
             let mut pending = lock(&self.invites.pending);

@@ -8,7 +8,10 @@ use std::{
 
 use super::{Inner, OPEN, Phase, Pod, blocking, running::Running};
 use crate::{
-    crypto::{DeviceSecret, Hash, Keeper, Kept, OsRandom, Random, SecretId, Wrap, Zeroizing, encode},
+    crypto::{
+        AgreementPublic, DeviceKeys, DeviceSecret, Hash, Keeper, Kept, OsRandom, Random, SecretId, Wrap, Zeroizing,
+        decode, encode,
+    },
     error::Error,
     identity::{Commit, CommitCore, Keys, LinkRole, Operation, RecoverySecret, State, Ticket, genesis},
     net::{
@@ -75,9 +78,26 @@ fn canonical(dir: &Path) -> PathBuf {
 
 fn wrap_for_recovery(secret: &DeviceSecret, id: &SecretId, state: &State) -> Option<Vec<u8>> {
     let recipient = state.recovery().1;
-    let info = [b"rhizome/1 device secret", &state.binding().0[..], &id.0, &recipient.0].concat();
+    let info = wrap_info_of(&state.binding(), id, &recipient);
     let wrap: Option<Wrap> = recipient.wrap(&mut OsRandom, &info, secret.expose()).ok();
     wrap.map(|wrap| encode(&wrap))
+}
+
+/// The info of the wrap in `pod.json`.
+pub(super) fn wrap_info_of(binding: &Hash, id: &SecretId, recipient: &AgreementPublic) -> Vec<u8> {
+    [b"rhizome/1 device secret", &binding.0[..], &id.0, &recipient.0].concat()
+}
+
+/// Wraps what opens the folder for other words, once they count.
+fn follow_words(folder: &Folder, file: &FolderFile, secret: &DeviceSecret, state: &State) -> Result<(), StoreError> {
+    let wrapped = file.recovery.as_deref().and_then(|wrap| decode::<Wrap>(wrap).ok());
+    if wrapped.is_some_and(|wrap| wrap.0 == state.recovery().1) {
+        return Ok(());
+    }
+    folder.write(&FolderFile {
+        secret: file.secret,
+        recovery: wrap_for_recovery(secret, &file.secret, state),
+    })
 }
 
 /// Writes a new pod's files. `pod.json` comes last: without it there is no pod.
@@ -163,6 +183,10 @@ pub(super) fn open_files(dir: &Path, options: &PodOptions) -> Result<Opened, Err
     let me = signing.public();
     log.read(|read| read.check(&identity, &me))?;
     let replica = Replica::load(log.clone(), identity, signing, options.clock.clone(), Limits::default())?;
+    if let Err(error) = follow_words(&folder, &file, &secret, &replica.known().ordered) {
+        // The words from before open it still; a full disk must not keep anybody out.
+        tracing::warn!(%error, "what the recovery words open could not be written anew");
+    }
     Ok(Opened {
         folder,
         secret,
@@ -310,7 +334,7 @@ impl Pod {
         Self::open_joined(&dir, options, None).await
     }
 
-    async fn open_joined(
+    pub(super) async fn open_joined(
         dir: &Path,
         options: PodOptions,
         found_at: Option<(crate::crypto::PublicKey, Vec<String>)>,
@@ -325,14 +349,14 @@ impl Pod {
 }
 
 /// A new device on its way into an identity.
-struct Joining {
+pub(super) struct Joining {
     folder: Arc<Folder>,
     secret: DeviceSecret,
     id: SecretId,
 }
 
 impl Joining {
-    async fn begin(dir: &Path, options: &PodOptions) -> Result<Self, Error> {
+    pub async fn begin(dir: &Path, options: &PodOptions) -> Result<Self, Error> {
         let (dir, keeper) = (dir.to_owned(), options.keeper.clone());
         blocking(move || {
             let folder = new_folder(&dir)?;
@@ -346,8 +370,19 @@ impl Joining {
         .await
     }
 
-    fn keys(&self) -> Keys {
-        Keys::of(&self.secret.keys())
+    /// Its public keys.
+    pub fn keys(&self) -> Keys {
+        Keys::of(&self.keys_of())
+    }
+
+    /// Its keys.
+    pub fn keys_of(&self) -> DeviceKeys {
+        self.secret.keys()
+    }
+
+    /// Writes the pod's files, the identity's log among them.
+    pub fn write(&self, known: (Vec<(Commit, Operation)>, Vec<Operation>), options: &PodOptions) -> Result<(), Error> {
+        Ok(write_files(&self.folder, &self.secret, &self.id, known, options)?)
     }
 
     async fn finish(

@@ -1,6 +1,7 @@
 //! When to sync, with whom, and what to say of it afterwards.
 
 use std::{
+    collections::BTreeSet,
     pin::Pin,
     sync::{Arc, Weak},
     time::{Duration, Instant},
@@ -18,6 +19,7 @@ use crate::{
     error::Error,
     identity::{IdentityError, IdentityId},
     net::{Drive, Frames, Host, Mode, Net, NetError, Report, Service, ServiceLimits, StopReason, stopped},
+    store::StoreError,
     sync::{ByeReason, Message, Outcome, RefuseReason, Replica, ReplicaError, Session, SessionError},
 };
 
@@ -105,6 +107,10 @@ impl Pod {
     pub async fn sync_once(&self, deadline: Duration, byte_budget: Option<u64>) -> Result<SyncReport, Error> {
         let running = self.running()?;
         let until = Instant::now() + deadline;
+        // What one sync taught may call for a new identity key: it goes out with this one.
+        if let Err(error) = self.work(Running::heal).await {
+            tracing::warn!(%error, "the identity key cannot be made anew now");
+        }
         let mut peers = Vec::new();
         let mut left = byte_budget;
         for target in running.targets()? {
@@ -239,21 +245,26 @@ impl Running {
             addresses,
             name: ring.name(&keys.0).map(str::to_owned),
         };
-        let clouds: Vec<Target> = known
-            .tentative
-            .peers()
-            .values()
-            .map(|peer| target(&peer.keys, peer.services.clone()))
-            .collect();
+        // Where it was last found by a code or by the words may be news to the identity log.
+        let noted = |endpoint: &PublicKey| -> Result<Option<Vec<String>>, StoreError> {
+            let noted = self.log.read(|read| read.meta(&format!("addresses:{endpoint}")))?;
+            Ok(noted.and_then(|bytes| decode::<Vec<String>>(&bytes).ok()))
+        };
+        let mut clouds = Vec::new();
+        for peer in known.tentative.peers().values() {
+            let mut addresses = peer.services.clone();
+            addresses.extend(noted(&peer.keys.2)?.unwrap_or_default());
+            let mut seen = BTreeSet::new();
+            addresses.retain(|address| seen.insert(address.clone()));
+            clouds.push(target(&peer.keys, addresses));
+        }
         if !clouds.is_empty() {
             return Ok(clouds);
         }
         let me = self.keys.signing.public();
         let mut devices = Vec::new();
         for device in known.tentative.devices().values().filter(|device| device.keys.0 != me) {
-            let key = format!("addresses:{}", device.keys.2);
-            let noted = self.log.read(|read| read.meta(&key))?;
-            if let Some(addresses) = noted.and_then(|bytes| decode::<Vec<String>>(&bytes).ok()) {
+            if let Some(addresses) = noted(&device.keys.2)? {
                 devices.push(target(&device.keys, addresses));
             }
         }

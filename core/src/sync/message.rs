@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::{
-    crypto::{Bounded, Hash, Signature, decode, encode},
+    crypto::{Bounded, Hash, PublicKey, Signature, decode, encode},
     identity::{IdentityId, Keys, MAX_SERVICES},
     log::{AuthorId, Item, LogError, Range, StoreId},
 };
@@ -110,7 +110,15 @@ reasons!(
 );
 
 /// Why a link fails.
-const LINK_REFUSALS: [&str; 6] = ["wrong-code", "expired", "used", "declined", "same-role", "not-possible"];
+const LINK_REFUSALS: [&str; 7] = [
+    "wrong-code",
+    "expired",
+    "used",
+    "declined",
+    "same-role",
+    "not-possible",
+    "unknown-words",
+];
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,6 +218,13 @@ pub enum Message {
     LinkRefused(String),
     /// Linking: the newcomer stored what it needs.
     LinkDone,
+    /// Recovery: the dialler holds the words of an identity, and wants its log.
+    Recover {
+        /// The public key that the words give.
+        recovery: PublicKey,
+        /// Made with it over both endpoints.
+        signature: Signature,
+    },
 }
 
 const VERSION: u64 = 1;
@@ -262,6 +277,7 @@ impl Message {
             Self::LinkWelcome(_) => 37,
             Self::LinkRefused(_) => 38,
             Self::LinkDone => 39,
+            Self::Recover { .. } => 40,
         }
     }
 
@@ -325,6 +341,7 @@ impl Message {
             } => encode(&(consent, name, services)),
             Self::LinkRefused(reason) => encode(&(reason,)),
             Self::LinkDone => encode::<[u8; 0]>(&[]),
+            Self::Recover { recovery, signature } => encode(&(recovery, signature)),
         }
     }
 
@@ -426,6 +443,10 @@ impl Message {
             39 => {
                 let [] = decode::<[u8; 0]>(body)?;
                 Self::LinkDone
+            }
+            40 => {
+                let (recovery, signature) = decode(body)?;
+                Self::Recover { recovery, signature }
             }
             _ => return Err(MessageError::UnknownKind(kind)),
         })

@@ -11,7 +11,7 @@ use super::{
     message::MAX_PROOFS,
 };
 use crate::{
-    crypto::{DeviceKeys, Hash, PublicKey, SigningKey},
+    crypto::{AgreementKey, DeviceKeys, Hash, PublicKey, SigningKey},
     identity::{
         Body, Commit, Cutoff, IdentityError, IdentityId, KeyRing, Operation, Proposer, Standing, State, Verdict,
         VoidReason,
@@ -130,6 +130,11 @@ impl Known {
 
     /// The keys that `keys` can reach.
     pub fn key_ring(&self, keys: &DeviceKeys) -> KeyRing {
+        self.key_ring_of(&keys.agreement)
+    }
+
+    /// The keys that `agreement`, a device's or the words', can reach.
+    pub fn key_ring_of(&self, agreement: &AgreementKey) -> KeyRing {
         let log = self.log.iter().zip(&self.verdicts);
         let log = log.map(|((_, operation), verdict)| match verdict {
             Verdict::Ok => (operation, Standing::InEffect),
@@ -143,7 +148,7 @@ impl Known {
                 true => (operation, Standing::Pending),
                 false => (operation, Standing::Void),
             });
-        KeyRing::gather(&self.tentative, &keys.agreement, log.chain(pending))
+        KeyRing::gather(&self.tentative, agreement, log.chain(pending))
     }
 
     /// Ids of pending operations.
