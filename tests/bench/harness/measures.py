@@ -1,6 +1,6 @@
 """The measures, in the order of the table. Each names the entries that it gives, and gives them when it is run."""
 
-from . import appending, calling, catching_up, idling, opening, storing, waking
+from . import appending, calling, catching_up, idling, opening, rotating, storing, waking
 
 MEASURES = {
     "append": (appending.IDS, appending.measure),
@@ -10,6 +10,7 @@ MEASURES = {
     "wake": (waking.IDS, waking.measure),
     "phones": (idling.PHONES_IDS, idling.measure_phones),
     "verify": (storing.IDS, storing.measure),
+    "rotate": (rotating.IDS, rotating.measure),
     "calls": (calling.IDS, calling.measure),
 }
 

@@ -26,6 +26,8 @@ class Sizes:
     verify: int = 100_000
     verify_range: int = 512
     verify_single: int = 2_000
+    rotate_devices: int = 10
+    rotate_entries: int = 100_000
     call_documents: int = 1_000
     calls: int = 20_000
 
@@ -34,5 +36,5 @@ FULL = Sizes(runs=5)
 TINY = Sizes(
     runs=1, append=4000, append_single=320, catchup=300, catchup_batch=10, samod_documents=3, idle_documents=30, open=(5, 10, 25), rows=5,
     open_times=1, wake_documents=3, wakes=2, phones=3, quiet=0.3, settle=0.3, verify=64, verify_range=16, verify_single=16,
-    call_documents=5, calls=20,
+    rotate_devices=2, rotate_entries=20, call_documents=5, calls=20,
 )

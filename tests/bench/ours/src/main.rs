@@ -8,6 +8,7 @@ mod documents;
 mod live;
 mod meter;
 mod people;
+mod rotate;
 mod verify;
 mod wake;
 
@@ -37,6 +38,8 @@ enum Program {
     Catchup(catchup::Options),
     /// Verifies and stores entries as a cloud peer does.
     Verify(verify::Options),
+    /// Removes a device of an identity with entries.
+    Rotate(rotate::Options),
     /// Makes a pod with documents.
     MakeDocuments(documents::Making),
     /// Opens a pod and lists the first documents by date.
@@ -63,6 +66,7 @@ async fn run(program: Program) -> Result<Value, Failure> {
         Program::Catchup(options) => catchup::catch_up(options).await,
         // Its calls wait for the disk, which a thread of the runtime may not.
         Program::Verify(options) => tokio::task::spawn_blocking(move || verify::verify(options)).await?,
+        Program::Rotate(options) => tokio::task::spawn_blocking(move || rotate::rotate(options)).await?,
         Program::MakeDocuments(making) => documents::make(making).await,
         Program::Open(opening) => documents::open(opening).await,
         Program::Calls(options) => calls::call(options).await,
