@@ -12,7 +12,8 @@ mod recovery;
 mod state;
 
 pub use commit::{Commit, CommitCore};
-pub use did::{did, did_document, parse_did};
+pub(crate) use did::cid_of;
+pub use did::{did, did_document, did_document_cbor, parse_did};
 pub use keyring::{KeyRing, Stream};
 pub use link::{LinkProof, LinkRole, Ticket, TicketError, short_number};
 pub use operation::{

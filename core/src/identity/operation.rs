@@ -292,6 +292,44 @@ impl Operation {
         let plain = key.open(&sealed_aad(binding, &self.core.nonce), &sealed).ok()?;
         wiping(|| decode(&plain)).ok()
     }
+
+    /// As [`Operation::decode`], from the core and its signature alone: enough for every verdict, and all that an exported identity log has.
+    /// It opens nothing, and is not to be stored or sent: the parts that the core names are missing.
+    pub(crate) fn decode_public(core_bytes: &[u8], signature: Signature) -> Result<Self, IdentityError> {
+        if core_bytes.len() > MAX_OPERATION {
+            return Err(IdentityError::TooLarge { size: core_bytes.len() });
+        }
+        let WireCore(version, identity, proposer, nonce, seen, public, peers_hash, sealed) =
+            decode_canonical(core_bytes)?;
+        let id = hash("operation", &[core_bytes]);
+        proposer.verify("operation", &id.0, &signature)?;
+        if version != VERSION || peers_hash.is_some() {
+            return Err(IdentityError::UpdateNeeded);
+        }
+        let body = read_body(public)?;
+        if matches!(body, Body::Genesis { .. }) != identity.is_none() {
+            return Err(IdentityError::Malformed(crate::crypto::CborError::Malformed));
+        }
+        Ok(Self {
+            core: OperationCore {
+                identity,
+                proposer,
+                nonce,
+                seen,
+                body,
+                sealed,
+            },
+            core_bytes: core_bytes.to_vec(),
+            id,
+            signature,
+            sealed: None,
+        })
+    }
+
+    /// What [`Operation::decode_public`] reads.
+    pub(crate) fn public(&self) -> (&[u8], Signature) {
+        (&self.core_bytes, self.signature)
+    }
 }
 
 fn read_body(public: Ipld) -> Result<Body, IdentityError> {
