@@ -7,6 +7,7 @@ mod commit;
 mod did;
 mod keyring;
 mod link;
+mod matrix;
 mod operation;
 mod recovery;
 mod state;
@@ -16,6 +17,7 @@ pub(crate) use did::cid_of;
 pub use did::{did, did_document, did_document_cbor, parse_did};
 pub use keyring::{KeyRing, Stream};
 pub use link::{LinkProof, LinkRole, Ticket, TicketError, short_number};
+pub use matrix::CodeMatrix;
 pub use operation::{
     Body, Keys, MAX_OPERATION, MAX_SERVICES, OpNonce, Operation, OperationCore, Proposer, RecoveryKeys, SealedPart,
     WrappedKey, add_device, add_peer, change_orderers, consent, genesis, streams,

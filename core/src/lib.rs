@@ -20,7 +20,7 @@ pub mod sync;
 pub use crypto::{DeviceSecret, Keeper, Kept, SecretId, Zeroizing};
 pub use document::{Document, DocumentError, Edit, EditOp, Key, ListRow, Page, Value};
 pub use error::Error;
-pub use identity::Ticket;
+pub use identity::{CodeMatrix, Ticket};
 pub use log::{DocumentId, Event};
 pub use net::{Confirm, LinkOutcome, NetOptions, Relay};
 pub use pod::{

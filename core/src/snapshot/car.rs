@@ -1,6 +1,7 @@
 //! CAR files, version 1 (<https://ipld.io/specs/transport/car/carv1/>): a header that names roots, then blocks, each behind its CID.
 //!
-//! Only what Rhizome writes is read: CIDs of DAG-CBOR and BLAKE3, one or two roots, every length in its shortest form.
+//! By hand, since the crates for it read all that CAR allows, from streams. Here only what Rhizome writes is read: CIDs of DAG-CBOR and BLAKE3, one
+//! or two roots, every length in its shortest form.
 
 use cid::Cid;
 use serde::{Deserialize, Serialize};
