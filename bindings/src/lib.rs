@@ -33,7 +33,7 @@ pub use collection::{
 pub use document::{DocumentHandle, DocumentSnapshot, DocumentSubscription};
 pub use error::RhizomeError;
 pub use keeper::{KeeperError, KeptSecret, SecretKeeper};
-pub use linking::{LinkOutcome, LinkingHandle};
+pub use linking::{CodeMatrix, LinkOutcome, LinkingHandle};
 pub use logging::{LogLevel, LogRecord, LogSink, LogSinkError, set_log_level, set_log_sink};
 pub use pod::{
     CloudPeerHandle, CreatedPod, LiveHandle, PodHandle, PodOptions, Relay, await_link, create_pod, join_pod, open_pod,

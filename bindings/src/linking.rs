@@ -24,6 +24,27 @@ impl From<rhizome::LinkOutcome> for LinkOutcome {
     }
 }
 
+/// A code as a QR code: dark and light squares.
+#[derive(Clone, PartialEq, Eq, uniffi::Record)]
+pub struct CodeMatrix {
+    /// How many rows there are, and how many squares in each.
+    pub width: u32,
+    /// How many squares must be left light on each side of the rows.
+    pub quiet_zone: u32,
+    /// From the top, each from the left; `true` is dark.
+    pub rows: Vec<Vec<bool>>,
+}
+
+impl From<rhizome::CodeMatrix> for CodeMatrix {
+    fn from(matrix: rhizome::CodeMatrix) -> Self {
+        Self {
+            width: u32::try_from(matrix.width()).expect("a QR code has at most 177 squares in a row"),
+            quiet_zone: u32::try_from(rhizome::CodeMatrix::QUIET_ZONE).expect("it is 4"),
+            rows: matrix.rows().to_vec(),
+        }
+    }
+}
+
 #[derive(Clone)]
 enum Kind {
     Member(Arc<Linking<rhizome::LinkOutcome>>),
@@ -52,6 +73,15 @@ impl LinkingHandle {
             Kind::Member(linking) => linking.code().map(ToString::to_string),
             Kind::Newcomer(linking) => linking.code().map(ToString::to_string),
         }
+    }
+
+    /// The code as a QR code to draw, if this side shows one and it is not too long for that. Instant.
+    pub fn matrix(&self) -> Option<CodeMatrix> {
+        let ticket = match &self.0 {
+            Kind::Member(linking) => linking.code(),
+            Kind::Newcomer(linking) => linking.code(),
+        };
+        Some(ticket?.matrix()?.into())
     }
 
     /// Six digits, once both sides know them, for the person to compare with the other screen; none if the link ended before. Async.

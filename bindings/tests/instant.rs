@@ -112,6 +112,15 @@ async fn no_instant_call_touches_a_file_while_entries_arrive() {
         invite.code().unwrap(),
     )
     .unwrap();
+    let matrix = invite.matrix().unwrap();
+    assert_eq!((matrix.rows.len(), matrix.quiet_zone), (matrix.width as usize, 4));
+    assert!(
+        matrix
+            .rows
+            .iter()
+            .all(|row| row.len() == matrix.rows.len() && row.contains(&true))
+    );
+    assert!(join.matrix().is_none(), "who read a code shows none");
     join.number(None).await.unwrap();
     invite.answer(true);
     join.answer(true);

@@ -2,8 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
-use rhizome::Relay;
+use rhizome::{CodeMatrix, Relay};
 use serde_json::{Value, json};
 
 use crate::{Event, IdentityReport, StatusReport, control::CodeReport};
@@ -79,7 +78,8 @@ impl Screen {
         let text = format!(
             "{}\nScan this with the app, or paste:\n\n{}\n\n\
              It links one identity, within {minutes} minutes. For another: rhizome-cloud link --data {data}",
-            picture(&code.code, std::io::stdout().is_terminal()),
+            CodeMatrix::of(&code.code)
+                .map_or_else(String::new, |matrix| matrix.blocks(std::io::stdout().is_terminal())),
             code.code,
         );
         self.show(&json, &text);
@@ -171,26 +171,6 @@ impl Screen {
 /// What somebody who runs a relay learns.
 pub fn relay_sees() -> &'static str {
     "a relay sees the keys and network addresses of this peer and of phones that come through it, when and how much they send; never content"
-}
-
-/// The code as a QR code of half blocks. In a terminal its colours are set, so that it is dark on light whatever the theme.
-pub fn picture(code: &str, colours: bool) -> String {
-    // In capitals it needs the denser alphanumeric mode alone; a code is read in either case.
-    let Ok(qr) = QrCode::with_error_correction_level(code.to_ascii_uppercase(), EcLevel::L) else {
-        return String::new();
-    };
-    let mut render = qr.render::<Dense1x2>();
-    if !colours {
-        // Most terminals are dark: there ink is light.
-        render.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark);
-        return render.build();
-    }
-    let lines: Vec<String> = render
-        .build()
-        .lines()
-        .map(|line| format!("\x1b[30;107m{line}\x1b[0m"))
-        .collect();
-    lines.join("\n")
 }
 
 /// Bytes for a person.

@@ -8,6 +8,7 @@ mod commit;
 mod did;
 mod keyring;
 mod link;
+mod matrix;
 mod operation;
 mod propose;
 mod recovery;
@@ -15,9 +16,11 @@ mod state;
 
 pub use address::PeerAddress;
 pub use commit::{Commit, CommitCore};
-pub use did::{did, did_document, parse_did};
+pub(crate) use did::cid_of;
+pub use did::{did, did_document, did_document_cbor, parse_did};
 pub use keyring::{KeyRing, Standing, Stream};
 pub use link::{LinkProof, LinkRole, Ticket, TicketError, short_number};
+pub use matrix::CodeMatrix;
 pub use operation::{
     Body, Cutoff, ErasedSection, Keys, MAX_OPERATION, MAX_SERVICES, MAX_VOTES, OpNonce, Operation, OperationCore,
     PeersPart, RecoveryKeys, SealedPart, Votes, WrappedKey, consent, vote,

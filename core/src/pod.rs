@@ -54,6 +54,7 @@ use crate::{
     error::Error,
     identity::{did, did_document},
     log::{DocumentId, Event},
+    snapshot::export_identity,
     store::ListCursor,
 };
 use running::Running;
@@ -144,6 +145,13 @@ impl Pod {
     /// The identity's DID document (W3C DID Core 1.0), as far as its log is ordered.
     pub fn did_document(&self) -> Result<serde_json::Value, Error> {
         Ok(did_document(&self.running()?.replica.known().ordered))
+    }
+
+    /// The public part of the identity log, as far as it is ordered, as a CAR file: whoever has it resolves the DID with
+    /// [`resolve`](crate::resolve), asking nobody. It tells the public keys and addresses of devices and cloud peers, and when they came; no
+    /// names, no streams.
+    pub fn export_identity(&self) -> Result<Vec<u8>, Error> {
+        Ok(export_identity(&self.running()?.replica.known().log))
     }
 
     /// The folder.

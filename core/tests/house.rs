@@ -17,7 +17,7 @@ const ORDER: [&str; 10] = [
 const BESIDE_POD: &str = "error";
 
 /// Input in, actions out.
-const PURE: [&str; 5] = ["crypto", "identity", "log", "reduce", "sync"];
+const PURE: [&str; 6] = ["crypto", "identity", "log", "reduce", "snapshot", "sync"];
 
 #[test]
 fn every_folder_keeps_its_place() {

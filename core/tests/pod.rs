@@ -7,7 +7,7 @@ mod common;
 use std::{sync::atomic::Ordering, time::Duration};
 
 use common::{new_pod, options, second_device, text, write};
-use rhizome::{Error, Event, Pod, SyncState, Value, WaitReason, path};
+use rhizome::{Error, Event, Pod, SyncState, Value, Version, WaitReason, path, resolve};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_is_there_after_a_restart_newest_first() {
@@ -273,6 +273,24 @@ async fn two_devices_link_and_converge_without_a_cloud_peer() {
     assert_eq!(status.peers.len(), 2);
     assert!(status.peers.iter().all(|peer| peer.ordered));
     assert!(matches!(phone.get(document).await.unwrap().unwrap(), Value::Map(_)));
+    phone.shutdown().await;
+    tablet.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_given_the_identity_as_a_file_resolves_its_did() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let phone = new_pod(one.path()).await;
+    let alone = phone.export_identity().unwrap();
+    let (tablet, _keeper) = second_device(&phone, two.path()).await;
+    let did = phone.did().unwrap();
+    for pod in [&phone, &tablet] {
+        let found = resolve(&did, &pod.export_identity().unwrap(), Version::Latest).unwrap();
+        assert_eq!(found.document, pod.did_document().unwrap());
+        assert_eq!(found.document["authentication"].as_array().unwrap().len(), 2);
+    }
+    let before = resolve(&did, &alone, Version::Latest).unwrap();
+    assert_eq!(before.document["authentication"].as_array().unwrap().len(), 1);
     phone.shutdown().await;
     tablet.shutdown().await;
 }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use raw::{WireOperation, open_sealed};
 use rhizome::{
-    DeviceSecret, Document, DocumentId, Event, Ticket, Value as DocValue, Zeroizing,
+    DeviceSecret, Document, DocumentId, Event, Ticket, Value as DocValue, Version, Zeroizing,
     crypto::{
         AgreementKey, DeviceKeys, Hash, PAD_FLOOR, PublicKey, Random, SealKey, SeededRandom, Signature, SigningKey,
         Wrap, decode, derive_key, encode, hash, padme,
@@ -17,13 +17,14 @@ use rhizome::{
     identity::{
         Body, Commit, CommitCore, EpochId, IdentityId, Keys, LinkProof, LinkRole, OpNonce, Operation, Proposer,
         RecoverySecret, SealedPart, State, StreamId, Verdict, WrappedKey, add_device, add_peer, change_orderers,
-        consent, did, genesis, parse_did, short_number, streams,
+        consent, did, did_document, did_document_cbor, genesis, parse_did, short_number, streams,
     },
     log::{
         AuthorId, Content, DocumentChange, Entry, Item, Position, Range, Receipt, Section, SessionId, Start, StoreId,
         Time, VerifiedEntry, Writer, digest, make_entry, open_entry,
     },
-    path,
+    path, resolve,
+    snapshot::export_identity,
     sync::{ByeReason, Known, Limits, MAX_FRAME, Message, RefuseReason, Replica},
 };
 use serde::{Deserialize, Serialize};
@@ -802,6 +803,133 @@ fn identity() {
     )
     .unwrap();
     assert_eq!(replica.known().ordered.head(), state.head());
+}
+
+// The DID
+
+/// The sections of a CAR file: each with its length before it.
+fn sections(file: &[u8]) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < file.len() {
+        let (begin, mut len, mut shift) = (at, 0usize, 0);
+        loop {
+            let byte = usize::from(file[at]);
+            (len, at, shift) = (len | (byte & 127) << shift, at + 1, shift + 7);
+            if byte < 128 {
+                break;
+            }
+        }
+        at += len;
+        found.push(file[begin..at].to_vec());
+    }
+    found
+}
+
+fn make_did() -> Value {
+    let chain = make_identity().chain;
+    let cases: Vec<Value> = [1, 3, chain.log.len()]
+        .map(|commits| {
+            let log = &chain.log[..commits];
+            let state = Known::from_log(log.to_vec(), Vec::new()).unwrap().ordered;
+            let (did, car) = (did(&state.identity()), export_identity(log));
+            // The last of those with one time is the one at that time.
+            let last = |index: usize| {
+                log.get(index + 1)
+                    .is_none_or(|(next, _)| next.core().time > log[index].0.core().time)
+            };
+            let versions: Vec<_> = (0..commits)
+                .filter(|index| last(*index))
+                .map(|index| {
+                    let found = resolve(&did, &car, Version::Id(log[index].0.hash())).unwrap().to_json();
+                    let time = log[index].0.core().time / 1000;
+                    let document = Hash::plain(&encode(&found["didDocument"]));
+                    json!({"time": time, "document_hash": x(document.0), "metadata": found["didDocumentMetadata"]})
+                })
+                .collect();
+            json!({
+                "log": chain.rows[..commits], "did": did, "document": did_document(&state),
+                "document_cbor": x(did_document_cbor(&state)), "car": x(car), "versions": versions,
+            })
+        })
+        .into();
+    let did = did(&chain.state.identity());
+    let parts = sections(&export_identity(&chain.log[..3]));
+    let of = |numbers: &[usize]| {
+        numbers
+            .iter()
+            .flat_map(|number| parts[*number].clone())
+            .collect::<Vec<u8>>()
+    };
+    let good = of(&[0, 1, 2, 3, 4, 5, 6]);
+    let changed = |place: usize, to: u8| {
+        let mut file = good.clone();
+        file[place] = to;
+        file
+    };
+    // The header's length in two bytes, the second of which is zero.
+    let long = [&[good[0] | 0x80, 0], &good[1..]].concat();
+    let refused: Vec<Value> = [
+        ("no bytes", vec![]),
+        ("a header alone", of(&[0])),
+        ("no header", of(&[1, 2, 3, 4, 5, 6])),
+        ("the last commit left out", of(&[0, 1, 2, 3, 4])),
+        ("the last step left out", of(&[0, 1, 2, 3, 4, 5])),
+        ("a commit left out", of(&[0, 1, 2, 5, 6])),
+        ("a commit twice", of(&[0, 1, 2, 3, 4, 3, 4, 5, 6])),
+        ("commits in another order", of(&[0, 1, 2, 5, 6, 3, 4])),
+        ("a step before its operation", of(&[0, 2, 1, 3, 4, 5, 6])),
+        ("bytes cut off", good[..good.len() - 1].to_vec()),
+        ("a byte more", [&good[..], &[0]].concat()),
+        ("a length that is not the shortest", long),
+        ("version 2", changed(parts[0].len() - 1, 2)),
+        (
+            "a block that was changed",
+            changed(good.len() - 1, good[good.len() - 1] ^ 1),
+        ),
+        (
+            "a CID that was changed",
+            changed(parts[0].len() + 10, good[parts[0].len() + 10] ^ 1),
+        ),
+        ("a root that was changed", changed(20, good[20] ^ 1)),
+    ]
+    .map(|(name, car)| {
+        assert!(resolve(&did, &car, Version::Latest).is_err(), "{name} is taken");
+        json!({"name": name, "did": did, "car": x(car)})
+    })
+    .into();
+    json!({"cases": cases, "refused": refused})
+}
+
+#[test]
+fn did_documents() {
+    check("did", make_did());
+    let v = committed("did");
+    for case in list(&v["cases"]) {
+        let (did, car) = (text(&case["did"]), un(&case["car"]));
+        let found = resolve(did, &car, Version::Latest).unwrap();
+        assert_eq!(found.document, case["document"]);
+        assert_eq!(decode::<Value>(&un(&case["document_cbor"])).unwrap(), case["document"]);
+        let log = list(&case["log"]).iter().map(read_row).collect();
+        let known = Known::from_log(log, Vec::new()).unwrap();
+        assert_eq!(
+            (did_document(&known.ordered), known.ordered),
+            (found.document, found.state)
+        );
+        for one in list(&case["versions"]) {
+            let id = Hash(un_n(&one["metadata"]["versionId"]));
+            for version in [Version::Id(id), Version::Time(one["time"].as_u64().unwrap())] {
+                let found = resolve(did, &car, version).unwrap().to_json();
+                let document = Hash::plain(&encode(&found["didDocument"])).to_string();
+                assert_eq!(document, text(&one["document_hash"]));
+                assert_eq!(found["didDocumentMetadata"], one["metadata"]);
+            }
+        }
+    }
+    for one in list(&v["refused"]) {
+        let taken = resolve(text(&one["did"]), &un(&one["car"]), Version::Latest);
+        assert!(taken.is_err(), "{} is taken", one["name"]);
+    }
 }
 
 // Author logs

@@ -314,31 +314,12 @@ impl Operation {
             return Err(IdentityError::TooLarge { size: bytes.len() });
         }
         let WireOperation(core_bytes, signature, peers, sealed) = decode_canonical(bytes)?;
-        let WireCore(version, identity, proposer, nonce, seen, public, peers_hash, sealed_hash) =
-            decode_canonical(&core_bytes)?;
-        let id = hash("operation", &[&core_bytes]);
-        proposer.verify("operation", &id.0, &signature)?;
-        if version != VERSION {
-            return Err(IdentityError::UpdateNeeded);
-        }
-        let body = read_body(public)?;
-        if matches!(body, Body::Genesis { .. }) != identity.is_none() {
-            return Err(IdentityError::Malformed(crate::crypto::CborError::Malformed));
-        }
+        let (core, id) = read_core(&core_bytes, &signature)?;
         let (peers, sealed) = (peers.map(ByteBuf::into_vec), sealed.map(ByteBuf::into_vec));
         // Whoever changed or withheld one is not the proposer, who signed the hashes: take the operation from somebody else.
-        if part_hash(&peers) != peers_hash || part_hash(&sealed) != sealed_hash {
+        if part_hash(&peers) != core.peers || part_hash(&sealed) != core.sealed {
             return Err(IdentityError::BadPart);
         }
-        let core = OperationCore {
-            identity,
-            proposer,
-            nonce,
-            seen,
-            body,
-            peers: peers_hash,
-            sealed: sealed_hash,
-        };
         Ok(Self {
             core,
             core_bytes,
@@ -480,6 +461,52 @@ impl Operation {
         let plain = key.open(&sealed_aad(binding, &self.core.nonce), &sealed).ok()?;
         wiping(|| decode(&plain)).ok()
     }
+
+    /// As [`Operation::decode`], from the core and its signature alone: enough for every verdict, and all that an exported identity log has.
+    /// It opens nothing, and is not to be stored or sent: the parts that the core names are missing.
+    pub(crate) fn decode_public(core_bytes: &[u8], signature: Signature) -> Result<Self, IdentityError> {
+        if core_bytes.len() > MAX_OPERATION {
+            return Err(IdentityError::TooLarge { size: core_bytes.len() });
+        }
+        let (core, id) = read_core(core_bytes, &signature)?;
+        Ok(Self {
+            core,
+            core_bytes: core_bytes.to_vec(),
+            id,
+            signature,
+            peers: None,
+            sealed: None,
+        })
+    }
+
+    /// What [`Operation::decode_public`] reads.
+    pub(crate) fn public(&self) -> (&[u8], Signature) {
+        (&self.core_bytes, self.signature)
+    }
+}
+
+/// What was signed, and its id, if it is of the right form and well signed.
+fn read_core(core_bytes: &[u8], signature: &Signature) -> Result<(OperationCore, Hash), IdentityError> {
+    let WireCore(version, identity, proposer, nonce, seen, public, peers, sealed) = decode_canonical(core_bytes)?;
+    let id = hash("operation", &[core_bytes]);
+    proposer.verify("operation", &id.0, signature)?;
+    if version != VERSION {
+        return Err(IdentityError::UpdateNeeded);
+    }
+    let body = read_body(public)?;
+    if matches!(body, Body::Genesis { .. }) != identity.is_none() {
+        return Err(IdentityError::Malformed(crate::crypto::CborError::Malformed));
+    }
+    let core = OperationCore {
+        identity,
+        proposer,
+        nonce,
+        seen,
+        body,
+        peers,
+        sealed,
+    };
+    Ok((core, id))
 }
 
 pub(super) fn read_body(public: Ipld) -> Result<Body, IdentityError> {

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use rhizome::CodeMatrix;
 use serde_json::{Value as Json, json};
 
 use crate::failure::Failure;
@@ -64,10 +65,8 @@ impl Output {
             code.to_owned()
         });
         if !self.json && io::stderr().is_terminal() {
-            // In capitals the picture is smaller; case does not matter in a code.
-            if let Ok(qr) = qrcode::QrCode::new(code.to_ascii_uppercase()) {
-                let picture = qr.render::<qrcode::render::unicode::Dense1x2>().build();
-                self.note(&picture);
+            if let Some(matrix) = CodeMatrix::of(code) {
+                self.note(&matrix.blocks(true));
             }
         }
     }

@@ -24,6 +24,11 @@ public final class Linking<Outcome: Sendable>: Sendable {
     /// The code to show, if this side shows one: as a QR code, or as text.
     public var code: String? { handle.code() }
 
+    /// The code as a QR code to draw, if this side shows one; `nil` too if it is too long for a picture, with dozens of addresses.
+    public var matrix: CodeMatrix? {
+        handle.matrix().map { CodeMatrix(width: Int($0.width), quietZone: Int($0.quietZone), rows: $0.rows) }
+    }
+
     /// Six digits, once both sides know them, for the person to compare with the other screen; `nil` if the link ended before.
     public var number: String? {
         get async throws { try await cancellable { try await handle.number(cancel: $0) } }
@@ -39,6 +44,16 @@ public final class Linking<Outcome: Sendable>: Sendable {
     public func finished() async throws -> Outcome {
         try await cancellable { try await outcome(handle, $0) }
     }
+}
+
+/// A code as a QR code: dark and light squares. Draw them without smoothing, and leave ``quietZone`` squares light around them.
+public struct CodeMatrix: Sendable, Hashable {
+    /// How many rows there are, and how many squares in each.
+    public let width: Int
+    /// How many squares must be left light on each side.
+    public let quietZone: Int
+    /// From the top, each from the left; `true` is dark.
+    public let rows: [[Bool]]
 }
 
 /// How a link ended on a device that has a pod already.

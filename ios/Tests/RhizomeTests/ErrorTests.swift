@@ -145,6 +145,11 @@ extension All {
             let other = try await Pod.make(scratch, "other")
             let invite = try await other.invite()
             let code = try #require(invite.code)
+            let matrix = try #require(invite.matrix)
+            #expect(matrix.quietZone == 4 && matrix.rows.count == matrix.width)
+            #expect(matrix.rows.allSatisfy { $0.count == matrix.width && $0.contains(true) })
+            // The finder's corner.
+            #expect(matrix.rows[0].prefix(8) == [true, true, true, true, true, true, true, false])
             let waiting = Task { try await invite.finished() }
             invite.abort()
             await #expect(throws: (any Error).self) { try await waiting.value }

@@ -65,6 +65,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "operation" => of("identity.json", &["operation", "operations", "bytes"]),
         "commit" => of("identity.json", &["commit", "commits"]),
         "identity" => histories(),
+        "car" => cars(),
         "start" => of("entry.json", &["start"]),
         "receipt" => of("receipt.json", &["receipt"]),
         "entry" => of("range.json", &["range"]),
@@ -144,6 +145,29 @@ fn histories() -> Vec<Vec<u8>> {
             }
             found.push(out.0);
         }
+    }
+    found
+}
+
+/// Files, and changes of a good one: nothing, each section out, twice, and changed at some places.
+fn cars() -> Vec<Vec<u8>> {
+    let mut found = of("did.json", &["car"]);
+    found.retain(|file| file.len() < 4096);
+    found.push(Vec::new());
+    for place in 0..7 {
+        for how in [3, 4, 8, 2] {
+            for at in [0u8, 5, 60] {
+                found.push(vec![place, how, at, 0]);
+            }
+        }
+        found.push(
+            Output::default()
+                .byte(place)
+                .byte(1)
+                .bytes(&[40, 0])
+                .chunk(&[0x81, 0])
+                .0,
+        );
     }
     found
 }

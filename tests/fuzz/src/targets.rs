@@ -1,6 +1,7 @@
 //! The targets. Each stands for one way in which bytes come from outside.
 
 pub mod bomb;
+pub mod car;
 pub mod document;
 pub mod fold;
 pub mod identity;
@@ -63,6 +64,12 @@ pub const TARGETS: &[Target] = &[
         what: "a history of signed operations and commits: state, verdicts, sealed parts, key wraps",
         longest: 4096,
         run: identity::history,
+    },
+    Target {
+        name: "car",
+        what: "a CAR file as it came, and a good one changed behind right CIDs: a DID resolved from it",
+        longest: 4096,
+        run: car::car,
     },
     Target {
         name: "start",

@@ -149,7 +149,7 @@ def _decode(data, at, depth):
     raise NotCanonical("a simple value or short float (%d)" % n)
 
 
-# Shapes: an int n is n bytes, a list has exactly these items, a dict exactly these keys; the rest are below.
+# Shapes: an int n is n bytes, Cid a link, a list has exactly these items, a dict exactly these keys; the rest are below.
 BYTES, TEXT, UINT, BOOL, ANY = "bytes", "text", "uint", "bool", "anything"
 _TYPES = {BYTES: bytes, TEXT: str, UINT: int, BOOL: bool}
 
@@ -174,6 +174,8 @@ class Either:
 def fits(value, shape):
     if shape is ANY:
         return True
+    if shape is Cid:
+        return type(value) is Cid
     if isinstance(shape, str):
         return type(value) is _TYPES[shape] and not (shape is UINT and value < 0)
     if isinstance(shape, int):

@@ -41,6 +41,14 @@ class BadFrame(ReaderError):
     """A frame with a wrong length or body."""
 
 
+class BadCar(ReaderError):
+    """A CAR file that is damaged, or not that of an identity log."""
+
+
+class NoSuchVersion(ReaderError):
+    """A version of a DID document that a log does not have."""
+
+
 class BadPod(ReaderError):
     """A folder whose files contradict each other or the page."""
 

@@ -43,7 +43,8 @@ def key_wrap_info(binding, key_id, recipient):
 class Operation:
     """One operation, decoded; nothing about its place in a log is checked here, nor its signature."""
 
-    def __init__(self, data):
+    def __init__(self, data, parts=True):
+        """Without `parts` they need not be there: an exported log has none."""
         if len(data) > MAX_OPERATION:
             raise BadShape("an operation of %d bytes" % len(data))
         self.bytes = data
@@ -59,7 +60,7 @@ class Operation:
         want(self.value, PUBLIC[self.kind], "an operation's " + self.kind)
         if peers_part is not None or peers_hash is not None:
             raise BadShape("an operation with a peers part")
-        if sealed_hash != (None if self.sealed is None else H("operation part", self.sealed)):
+        if parts and sealed_hash != (None if self.sealed is None else H("operation part", self.sealed)):
             raise BadShape("an operation whose sealed part is not the one that was signed")
         if (self.identity is None) != (self.kind == "Genesis"):
             raise BadShape("a genesis is without an identity, and nothing else is")
@@ -90,7 +91,7 @@ class Identity:
     """The fold of an identity log. `add` takes what follows, or raises and changes nothing."""
 
     def __init__(self):
-        self.id = self.binding = self.head = None
+        self.id = self.binding = self.head = self.recovery = None
         self.count = self.term = self.time = self.void = 0
         self.orderers, self.devices, self.peers = [], {}, {}
         self.wraps, self.key_id, self.used_keys, self.nonces = [], None, set(), set()
@@ -102,9 +103,9 @@ class Identity:
     def did(self):
         return did_of(self.id)
 
-    def add(self, commit_bytes, operation_bytes):
+    def add(self, commit_bytes, operation_bytes, parts=True):
         """Takes the next commit and its operation; "ok" or "void"."""
-        commit, operation = Commit(commit_bytes), Operation(operation_bytes)
+        commit, operation = Commit(commit_bytes), Operation(operation_bytes, parts)
         if commit.operation != operation.id:
             raise Refused("the commit is of another operation")
         if self.id is None:
@@ -144,7 +145,7 @@ class Identity:
         verify(commit.orderer, "commit", commit.hash, commit.signature)
         self.id, self.binding = commit.identity, binding_of(operation.proposer, operation.nonce)
         self.head, self.time, self.count, self.orderers = commit.hash, commit.time, 1, [device[0]]
-        self.key_id = key["id"]
+        self.key_id, self.recovery = key["id"], recovery
         self.used_keys.update(recovery)
         self._apply(operation)
         return "ok"

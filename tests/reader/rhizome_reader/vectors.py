@@ -3,8 +3,8 @@
 import json
 import os
 
-from . import link, log, wire
-from .crypto import (KDF, Device, ed25519_public, epoch_id, identity_key_id, open_box, padme, seal, unwrap,
+from . import did, link, log, wire
+from .crypto import (KDF, Device, ed25519_public, epoch_id, identity_key_id, open_box, padme, plain_hash, seal, unwrap,
                      x25519_public)
 from .dagcbor import decode, encode
 from .errors import BadVector, ReaderError
@@ -107,6 +107,25 @@ def _unlock_copy(v, device):
     fold.unlock(device.scalar, device.agreement)
 
 
+def did_(v):
+    for case in v["cases"]:
+        fold = Identity()
+        for one in case["log"]:
+            fold.add(x(one["commit"]), x(one["operation"]))
+        same(fold.did, case["did"], "the DID")
+        same(did.document(fold), case["document"], "the document")
+        same(did.document_cbor(fold), case["document_cbor"], "the document as DAG-CBOR")
+        same(did.export([(x(one["commit"]), x(one["operation"])) for one in case["log"]]), case["car"], "the file")
+        for one in case["versions"]:
+            for how in {"version_id": x(one["metadata"]["versionId"])}, {"version_time": one["time"]}:
+                document, metadata, _ = did.resolve(case["did"], x(case["car"]), **how)
+                same(plain_hash(encode(document)), one["document_hash"], "a version's document")
+                same(metadata, one["metadata"], "a version's metadata")
+        same(did.resolve(case["did"], x(case["car"]))[0], case["document"], "the newest version")
+    for one in v["refused"]:
+        refused(lambda: did.resolve(one["did"], x(one["car"])), one["name"])
+
+
 def entry(v):
     device, start = Device(x(v["device_secret"])), log.Start(x(v["start"]))
     same(start.author, v["author"], "author")
@@ -193,7 +212,7 @@ def frames(v):
         refused(lambda: wire.read_frame(x(frame)), "the frame " + frame[:40])
 
 
-CHECKS = {"keys": keys, "pad": pad, "seal": seal_, "wrap": wrap, "identity": identity, "entry": entry, "range": range_,
+CHECKS = {"keys": keys, "pad": pad, "seal": seal_, "wrap": wrap, "identity": identity, "did": did_, "entry": entry, "range": range_,
           "have": have, "receipt": receipt, "ticket": ticket, "link": link_, "frames": frames}
 
 

@@ -1,10 +1,11 @@
 //! Small inputs that unfold into as many bytes as the wire allows: what is short there must not be long in memory.
 
 use rhizome::{
-    Document,
+    Document, Version,
     document::{Limits, inspect},
-    identity::{Commit, MAX_OPERATION, Operation, Ticket, parse_did},
+    identity::{Commit, MAX_OPERATION, Operation, Ticket, did, parse_did},
     log::{Content, MAX_ENTRY, Receipt, Start},
+    resolve,
     sync::{MAX_FRAME, Message},
 };
 
@@ -34,6 +35,7 @@ pub fn bomb(data: &[u8]) {
             // As large as a frame can carry them.
             let bytes = unfolded(MAX_FRAME);
             drop((Commit::decode(&bytes), Start::decode(&bytes), Receipt::decode(&bytes)));
+            drop(resolve(&did(&world().state.identity()), &bytes, Version::Latest));
         }
         3 => drop(Content::decode(&unfolded(MAX_ENTRY))),
         4 => {

@@ -11,6 +11,7 @@ use rhizome::{
 
 use crate::{
     input::Input,
+    targets::car::resolves,
     world::{self, AnyOperation, COMMIT, MEMBERS, world},
 };
 
@@ -270,6 +271,7 @@ pub fn history(data: &[u8]) {
     let known = Known::from_log(log, pending).expect("every commit was applied before");
     assert_eq!(known.ordered, state, "a log that folds into another state");
     did_document(&known.tentative);
+    resolves(&known);
     for keys in &world.keys {
         // A member may hand keys to whom it likes; nobody else comes to them.
         let mine = keys.agreement.public();

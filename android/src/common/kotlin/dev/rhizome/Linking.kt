@@ -5,8 +5,11 @@ package dev.rhizome
  * it, and wait until it is [finished].
  */
 public class Linking internal constructor(private val handle: LinkingHandle) : AutoCloseable {
-    /** The code to show, as text and as a picture, if this side shows one. */
+    /** The code to show, if this side shows one. */
     public val code: String? get() = instant { handle.code() }
+
+    /** The code as a QR code to draw, if this side shows one; `null` too if it is too long for a picture, with dozens of addresses. */
+    public val matrix: CodeMatrix? get() = instant { handle.matrix() }
 
     /** Six digits, once both sides know them, for the person to compare with the other screen; `null` if the link ended before. */
     public suspend fun number(): String? = awaiting { handle.number(it) }
@@ -26,8 +29,11 @@ public class Linking internal constructor(private val handle: LinkingHandle) : A
 
 /** A link that is under way on a new device. As [Linking], and at its end there is a [pod]. */
 public class Joining internal constructor(private val handle: LinkingHandle) : AutoCloseable {
-    /** The code to show, as text and as a picture, if this side shows one. */
+    /** The code to show, if this side shows one. */
     public val code: String? get() = instant { handle.code() }
+
+    /** The code as a QR code to draw, if this side shows one; `null` too if it is too long for a picture, with dozens of addresses. */
+    public val matrix: CodeMatrix? get() = instant { handle.matrix() }
 
     /** Six digits, once both sides know them, for the person to compare with the other screen; `null` if the link ended before. */
     public suspend fun number(): String? = awaiting { handle.number(it) }

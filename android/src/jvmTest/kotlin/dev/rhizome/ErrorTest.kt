@@ -104,7 +104,12 @@ class ErrorTest {
     fun `a link that is refused`() = running {
         newPod().use { pod ->
             val here = pod.invite()
+            val matrix = here.matrix!!
+            assertEquals(List(matrix.width.toInt()) { matrix.width.toInt() }, matrix.rows.map { it.size })
+            // The finder's corner.
+            assertEquals(List(7) { true } + false, matrix.rows[0].take(8))
             val there = Pod.join(folder.options("other"), TestKeeper(), "thief", here.code!!)
+            assertNull(there.matrix)
             assertEquals(here.number(), there.number())
             there.answer(true)
             here.answer(false)
