@@ -15,9 +15,11 @@ use rhizome::{
         Wrap, decode, derive_key, encode, hash, padme,
     },
     identity::{
-        Body, Commit, CommitCore, EpochId, IdentityId, Keys, LinkProof, LinkRole, OpNonce, Operation, Proposer,
-        RecoverySecret, SealedPart, State, StreamId, Verdict, WrappedKey, add_device, add_peer, change_orderers,
-        consent, did, did_document, did_document_cbor, genesis, parse_did, short_number, streams,
+        Body, Commit, CommitCore, Cutoff, EpochId, ErasedSection, IdentityId, KeyRing, Keys, LinkProof, LinkRole,
+        OpNonce, Operation, Proposer, RecoverySecret, Removed, SealedPart, State, StreamId, Verdict, WrappedKey,
+        add_device, add_peer, cancel_erase, change_orderers, change_orderers_by_vote, consent, did, did_document,
+        did_document_cbor, erase, genesis, new_epochs, parse_did, raise_cutoff, remove_device, remove_peer,
+        rename_device, rewrap, rotate_recovery, short_number, streams, vote,
     },
     log::{
         AuthorId, Content, DocumentChange, Entry, Item, Position, Range, Receipt, Section, SessionId, Start, StoreId,
@@ -649,9 +651,14 @@ fn refused_commits(
         &elsewhere,
     );
     let mut signed =
-        |name: &str, identity: Option<IdentityId>, public: &dyn Fn() -> ipld_core::ipld::Ipld, peers: bool| {
-            let peers = peers.then(|| b"peers".to_vec());
-            let operation = sign_operation(&first.signing, identity, OpNonce(bytes(random)), &public(), peers, None);
+        |name: &str, identity: Option<IdentityId>, public: &dyn Fn() -> ipld_core::ipld::Ipld, peers_left_out: bool| {
+            let peers = peers_left_out.then(|| b"peers".to_vec());
+            let mut operation =
+                sign_operation(&first.signing, identity, OpNonce(bytes(random)), &public(), peers, None);
+            if let Some(mut wire) = peers_left_out.then(|| decode::<WireOperation>(&operation).unwrap()) {
+                wire.2 = None;
+                operation = encode(&wire);
+            }
             add(name, &commit_of(&peer.signing, &operation), &operation);
         };
     let streams_body = || encode_to_ipld(&Body::Streams {});
@@ -662,7 +669,12 @@ fn refused_commits(
         false,
     );
     signed("an operation of no identity", None, &streams_body, false);
-    signed("a peers part", Some(identity), &streams_body, true);
+    signed(
+        "a part for peers that was left out",
+        Some(identity),
+        &streams_body,
+        true,
+    );
     let of_kind = |kind: &'static str| move || encode_to_ipld(&BTreeMap::from([(kind, BTreeMap::<String, u8>::new())]));
     signed("an unknown kind", Some(identity), &of_kind("Forget"), false);
     signed("a kind without its fields", Some(identity), &of_kind("AddPeer"), false);
@@ -1646,6 +1658,10 @@ fn make_frames() -> Value {
         Message::LinkWelcome(hash_b),
         Message::LinkRefused(text("declined")),
         Message::LinkDone,
+        Message::Recover {
+            recovery: recovery().0.public().0,
+            signature: recovery().0.signing().sign("recover", &[1; 64]),
+        },
     ];
     let frames: Vec<_> = messages
         .iter()
@@ -1729,4 +1745,350 @@ fn the_page_gives_the_schema() {
     ]);
     assert!(made.len() > 10);
     assert_eq!(tables(&[page]), made);
+}
+
+/// An identity log to which each adds what it likes, at the time it likes.
+struct Story {
+    random: SeededRandom,
+    known: Known,
+    time: u64,
+    rows: Vec<Value>,
+}
+
+/// Who proposes: a device, or the words.
+enum By<'a> {
+    Device(&'a DeviceKeys),
+    Words(&'a RecoverySecret),
+}
+
+impl Story {
+    fn begin(by: &SigningKey, genesis: Operation) -> Self {
+        let chain = Chain::begin(by, genesis);
+        Self {
+            random: SeededRandom::new(40),
+            known: Known::from_log(chain.log, Vec::new()).unwrap(),
+            time: BEGAN,
+            rows: chain.rows,
+        }
+    }
+
+    fn propose(
+        &mut self,
+        by: &By<'_>,
+        make: impl FnOnce(&mut dyn Random, &Proposer<'_>, &State, &KeyRing) -> Operation,
+    ) -> Operation {
+        let (signing, agreement) = match by {
+            By::Device(keys) => (keys.signing.clone(), keys.agreement.clone()),
+            By::Words(words) => (words.signing(), words.agreement()),
+        };
+        let ring = self.known.key_ring_of(&agreement);
+        let proposer = Proposer::of(&self.known.ordered, &ring, &signing).unwrap();
+        make(&mut self.random, &proposer, &self.known.ordered, &ring)
+    }
+
+    fn commit(&mut self, orderer: &SigningKey, operation: &Operation) -> Verdict {
+        let commit = self.known.ordered.next_commit(orderer, operation, self.time).unwrap();
+        let mut log = self.known.log.clone();
+        log.push((commit.clone(), operation.clone()));
+        self.known = Known::from_log(log, Vec::new()).unwrap();
+        let verdict = *self.known.verdicts.last().unwrap();
+        let word = if verdict == Verdict::Ok { "ok" } else { "void" };
+        self.rows
+            .push(json!({"commit": x(commit.encode()), "operation": x(operation.encode()), "verdict": word}));
+        verdict
+    }
+
+    /// Proposes, commits, and says whether it had an effect.
+    fn put(
+        &mut self,
+        orderer: &SigningKey,
+        by: &By<'_>,
+        make: impl FnOnce(&mut dyn Random, &Proposer<'_>, &State, &KeyRing) -> Operation,
+    ) -> bool {
+        let operation = self.propose(by, make);
+        self.commit(orderer, &operation) == Verdict::Ok
+    }
+
+    /// All that the log says now.
+    fn summary(&self) -> Value {
+        let state = &self.known.ordered;
+        let cutoffs = |removed: &Removed| -> Vec<Value> {
+            let each = removed.cutoffs.iter();
+            each.flat_map(|(author, ends)| ends.iter().map(move |(seq, hash)| json!([x(author.0), seq, x(hash.0)])))
+                .collect()
+        };
+        let next = state.next_recovery();
+        let erasures = state.erasures().iter().map(|(id, erasure)| {
+            let sections = erasure.sections.iter();
+            let sections = sections.map(|one| json!([x(one.0.0), one.1, x(one.2.0), one.3]));
+            json!({"operation": x(id.0), "due": erasure.due, "sections": sections.collect::<Vec<_>>()})
+        });
+        json!({
+            "devices": state.devices().keys().map(|key| x(key.0)).collect::<Vec<_>>(),
+            "peers": state.peers().keys().map(|key| x(key.0)).collect::<Vec<_>>(),
+            "removed": state.removed().iter().map(|(key, removed)| json!({"device": x(key.0), "cutoffs": cutoffs(removed)})).collect::<Vec<_>>(),
+            "removed_peers": state.removed_peers().keys().map(|key| x(key.0)).collect::<Vec<_>>(),
+            "orderers": state.orderers().iter().map(|key| x(key.0)).collect::<Vec<_>>(),
+            "term": state.term(),
+            "head": x(state.head().unwrap().0),
+            "recovery": [x(state.recovery().0.0), x(state.recovery().1.0)],
+            "next_recovery": next.map(|(keys, at)| json!({"keys": [x(keys.0.0), x(keys.1.0)], "at": at})),
+            "key_id": x(state.key_id().0),
+            "exposed": state.exposed(),
+            "needs_rewrap": state.needs_rewrap(),
+            "erasures": erasures.collect::<Vec<_>>(),
+        })
+    }
+
+    /// What a reader with these keys reaches.
+    fn reach(&self, agreement: &AgreementKey) -> Value {
+        let ring = self.known.key_ring_of(agreement);
+        let streams = ring.streams().iter().map(|(stream, known)| {
+            json!({"stream": x(stream.0), "label": known.label, "current": x(known.current.0), "under": x(known.under.0)})
+        });
+        let names = self
+            .known
+            .ordered
+            .devices()
+            .keys()
+            .chain(self.known.ordered.peers().keys());
+        json!({
+            "has_key": ring.identity_key(&self.known.ordered.key_id()).is_some(),
+            "streams": streams.collect::<Vec<_>>(),
+            "names": names.map(|key| json!([x(key.0), ring.name(key)])).collect::<Vec<_>>(),
+            "alarms": ring.alarms(),
+        })
+    }
+}
+
+const HOUR: u64 = 3_600_000;
+
+/// One log with every kind of operation, in the ways in which they go right and wrong; and pairs of commits for one place.
+#[test]
+fn root() {
+    let keys = [1, 2, 3, 4, 5].map(|n| secret(n).keys());
+    let [first, second, peer, third, fourth] = &keys;
+    let (words, new_words) = (recovery().0, RecoverySecret::make(&mut SeededRandom::new(41)));
+    let begin = genesis(&mut SeededRandom::new(42), first, &words, "telephone", &["journal"]);
+    let identity = begin.identity();
+    let mut story = Story::begin(&first.signing, begin);
+    let order = &first.signing;
+    let (a, b) = (By::Device(first), By::Device(second));
+    let w = By::Words(&words);
+    let mut sizes = BTreeMap::new();
+    let joins = |keys: &DeviceKeys, peer| (Keys::of(keys), consent(&keys.signing, &identity, &Keys::of(keys), peer));
+    let add = |story: &mut Story, by: &By<'_>, keys: &DeviceKeys, name: &str| {
+        let (public, yes) = joins(keys, false);
+        story.put(order, by, |random, by, _, _| {
+            add_device(random, by, public, yes, name).unwrap()
+        })
+    };
+    let remove = |story: &mut Story, orderer: &SigningKey, by: &By<'_>, whom: &DeviceKeys, cutoffs: Vec<Cutoff>| {
+        let whom = whom.signing.public();
+        story.put(orderer, by, |random, by, state, ring| {
+            remove_device(random, by, (state, ring), whom, cutoffs).unwrap()
+        })
+    };
+    assert!(add(&mut story, &a, second, "tablet"));
+    assert!(add(&mut story, &b, third, "laptop"));
+    let (public, yes) = joins(peer, true);
+    assert!(story.put(order, &a, |random, by, _, _| add_peer(
+        random,
+        by,
+        public,
+        yes,
+        vec!["box.example:7700".into()],
+        "cloud"
+    )));
+    let renamed = third.signing.public();
+    assert!(story.put(order, &b, |random, by, _, _| rename_device(
+        random,
+        by,
+        renamed,
+        "old laptop"
+    )));
+    let stream = story.known.key_ring(first).stream("journal").unwrap().0;
+    assert!(story.put(order, &b, |random, by, _, _| new_epochs(
+        random,
+        by,
+        &[(stream, "journal")]
+    )));
+    let cutoff = |n: u8, seq| Cutoff(Hash([n; 32]), seq, Hash([n + 1; 32]));
+    // Two remove at once: the second wraps for one too many, so the key is exposed until somebody makes it anew.
+    let late = {
+        let whom = fourth.signing.public();
+        story.propose(&b, |random, by, state, ring| {
+            remove_device(random, by, (state, ring), whom, vec![]).unwrap()
+        })
+    };
+    assert!(remove(&mut story, order, &a, third, vec![cutoff(10, 5), cutoff(12, 7)]));
+    assert_eq!(story.commit(order, &late), Verdict::Ok);
+    assert!(story.put(order, &a, |random, by, state, ring| {
+        rewrap(random, by, (state, ring)).unwrap()
+    }));
+    let whom = third.signing.public();
+    let raise = raise_cutoff(
+        &second.signing,
+        identity,
+        story.known.ordered.head(),
+        whom,
+        vec![cutoff(10, 9)],
+    );
+    assert_eq!(story.commit(order, &raise), Verdict::Ok);
+    let nobody = raise_cutoff(&second.signing, identity, None, first.signing.public(), vec![]);
+    assert_ne!(story.commit(order, &nobody), Verdict::Ok);
+    // Who was removed, or kept out, comes back by nobody but the words.
+    assert!(!add(&mut story, &a, third, "laptop"));
+    assert!(!add(&mut story, &a, fourth, "watch"));
+    let itself = By::Device(second);
+    assert!(!remove(&mut story, order, &itself, second, vec![]));
+    let section = ErasedSection(Hash([20; 32]), 3, Hash([21; 32]), 1);
+    let first_erase = story.propose(&a, |random, by, _, _| erase(random, by, vec![section]));
+    assert_eq!(story.commit(order, &first_erase), Verdict::Ok);
+    assert!(story.put(order, &b, |random, by, _, _| cancel_erase(random, by, first_erase.id())));
+    assert!(!story.put(order, &b, |random, by, _, _| cancel_erase(random, by, first_erase.id())));
+    assert!(story.put(order, &a, |random, by, _, _| erase(random, by, vec![section])));
+    let other = new_words.public();
+    assert!(story.put(order, &a, |random, by, _, _| {
+        rotate_recovery(random, by, other).unwrap()
+    }));
+    story.time += 71 * HOUR;
+    assert!(story.put(order, &w, |random, by, _, _| rename_device(
+        random,
+        by,
+        whom_is(first),
+        "telephone"
+    )));
+    let before_words = json!({"summary": story.summary(), "words": story.reach(&words.agreement())});
+    let early = story.known.clone();
+    // The words take the order, bring a device back, and give the order to the peer.
+    let regent = words.signing();
+    story.time += HOUR / 2;
+    let take = story.propose(&w, |random, by, state, _| {
+        change_orderers(random, by, state.term() + 1, vec![words.signing().public()])
+    });
+    assert_eq!(story.commit(&regent, &take), Verdict::Ok);
+    let (public, yes) = joins(third, false);
+    assert!(story.put(&regent, &w, |random, by, _, _| {
+        add_device(random, by, public, yes, "laptop").unwrap()
+    }));
+    assert!(story.put(&regent, &w, |random, by, state, _| change_orderers(
+        random,
+        by,
+        state.term() + 1,
+        vec![peer.signing.public()]
+    )));
+    // What a device proposed counts from the commit that has its time.
+    story.time = BEGAN + 72 * HOUR;
+    assert!(!story.put(&peer.signing, &w, |random, by, _, _| erase(random, by, vec![section])));
+    assert!(story.put(&peer.signing, &By::Device(third), |random, by, state, ring| {
+        rewrap(random, by, (state, ring)).unwrap()
+    }));
+    // Most of the three devices name the first one again.
+    let (term, from) = (story.known.ordered.term() + 1, story.known.ordered.head().unwrap());
+    let wanted = vec![first.signing.public()];
+    let theirs = vote(&third.signing, &identity, term, &wanted, &from);
+    let voted = story.propose(&a, |random, by, _, _| {
+        change_orderers_by_vote(
+            random,
+            by,
+            term,
+            wanted.clone(),
+            from,
+            vec![(third.signing.public(), theirs)],
+        )
+    });
+    assert_eq!(story.commit(order, &voted), Verdict::Ok);
+    assert!(story.put(order, &a, |random, by, _, _| remove_peer(
+        random,
+        by,
+        peer.signing.public()
+    )));
+    for (_, operation) in &story.known.log {
+        sizes.insert(operation.kind(), operation.encode().len());
+    }
+    assert_eq!(sizes.len(), 13, "every kind but Streams: {sizes:?}");
+
+    // Pairs of commits for the place after `early`: the one that counts stands first.
+    let mut pairs = Vec::new();
+    {
+        let mut story = Story {
+            random: SeededRandom::new(43),
+            known: early.clone(),
+            time: story.time,
+            rows: Vec::new(),
+        };
+        let (term, from) = (early.ordered.term() + 1, early.ordered.head().unwrap());
+        let plain = story.propose(&a, |random, by, _, _| rename_device(random, by, whom_is(first), "x"));
+        let handed = story.propose(&a, |random, by, _, _| {
+            change_orderers(random, by, term, vec![peer.signing.public()])
+        });
+        let mine = vec![second.signing.public()];
+        let yes = vote(&first.signing, &identity, term, &mine, &from);
+        let voted = story.propose(&b, |random, by, _, _| {
+            change_orderers_by_vote(
+                random,
+                by,
+                term,
+                mine.clone(),
+                from,
+                vec![(first.signing.public(), yes)],
+            )
+        });
+        let mut by_words = |seed| {
+            story.random = SeededRandom::new(seed);
+            story.propose(&w, |random, by, _, _| {
+                change_orderers(random, by, term, vec![regent.public()])
+            })
+        };
+        let (one, two) = (by_words(44), by_words(45));
+        let commit = |by: &SigningKey, operation: &Operation| {
+            early.ordered.next_commit(by, operation, BEGAN + 71 * HOUR).unwrap()
+        };
+        let cases = [
+            (commit(order, &plain), plain),
+            (commit(order, &handed), handed),
+            (commit(&second.signing, &voted), voted),
+            (commit(&regent, &one), one),
+            (commit(&regent, &two), two),
+        ];
+        let row = |(commit, operation): &(Commit, Operation)| json!([x(commit.encode()), x(operation.encode())]);
+        for (n, higher) in cases.iter().enumerate() {
+            for lower in &cases[..n] {
+                let [up, down] = [higher, lower].map(|(commit, operation)| early.ordered.precedence(commit, operation));
+                let order = match up.cmp(&down) {
+                    std::cmp::Ordering::Greater => json!([row(higher), row(lower)]),
+                    std::cmp::Ordering::Less => json!([row(lower), row(higher)]),
+                    std::cmp::Ordering::Equal => continue,
+                };
+                pairs.push(order);
+            }
+        }
+        // Only the two of the old orderer are equal: it lied.
+        assert_eq!(pairs.len(), 9);
+    }
+    let reach: Vec<Value> = keys.iter().map(|keys| story.reach(&keys.agreement)).collect();
+    let secrets = [1, 2, 3, 4, 5].map(|n| x(secret(n).expose()));
+    check(
+        "root",
+        json!({
+            "device_secrets": secrets,
+            "recovery_entropies": [x(recovery().1), x(bytes::<32>(&mut SeededRandom::new(41)))],
+            "log": story.rows,
+            "after_the_first": early.log.len(),
+            "then": before_words,
+            "end": story.summary(),
+            "reach": reach,
+            "words_reach": [story.reach(&words.agreement()), story.reach(&new_words.agreement())],
+            "pairs": pairs,
+        }),
+    );
+    // What was committed folds to the same.
+    let v = committed("root");
+    let log: Vec<_> = list(&v["log"]).iter().map(read_row).collect();
+    assert_eq!(Known::from_log(log, Vec::new()).unwrap().ordered, story.known.ordered);
+}
+
+fn whom_is(keys: &DeviceKeys) -> PublicKey {
+    keys.signing.public()
 }

@@ -108,7 +108,7 @@ class Verified:
         if self.store.full("identities", row["identity"]) != start.owner:
             raise BadPod("an author log under an identity that its start does not name")
         fold = self.tentative.get(start.identity)
-        if fold is None or start.device not in fold.devices:
+        if fold is None or start.device not in fold.devices and start.device not in fold.removed:
             raise BadChain("an author log by a device that its identity does not have")
         branches = self.store.rows("SELECT * FROM branches WHERE author = ? ORDER BY base <> 0, branch", row["id"])
         hashes = {1: start.author}

@@ -1,5 +1,6 @@
 """Checks every committed vector against this reader."""
 
+import copy
 import json
 import os
 
@@ -126,6 +127,54 @@ def did_(v):
         refused(lambda: did.resolve(one["did"], x(one["car"])), one["name"])
 
 
+def summary(fold):
+    return {
+        "devices": sorted(k.hex() for k in fold.devices), "peers": sorted(k.hex() for k in fold.peers),
+        "removed": [{"device": k.hex(), "cutoffs": [[a.hex(), seq, h.hex()] for a in sorted(ends) for seq, h in sorted(ends[a])]}
+                    for k, ends in sorted(fold.removed.items())],
+        "removed_peers": sorted(k.hex() for k in fold.removed_peers), "orderers": [k.hex() for k in fold.orderers], "term": fold.term,
+        "head": fold.head.hex(), "recovery": [k.hex() for k in fold.recovery],
+        "next_recovery": fold.rotation and {"keys": [k.hex() for k in fold.rotation["keys"]], "at": fold.rotation["at"]},
+        "key_id": fold.key_id.hex(), "exposed": fold.exposed, "needs_rewrap": fold.needs_rewrap,
+        "erasures": [{"operation": k.hex(), "due": one["due"], "sections": [[a.hex(), seq, h.hex(), n] for a, seq, h, n in one["sections"]]}
+                     for k, one in sorted(fold.erasures.items())],
+    }
+
+
+def reach(fold, scalar, public):
+    fold = copy.deepcopy(fold)
+    try:
+        fold.unlock(scalar, public)
+    except ReaderError:
+        fold.current = {}
+    return {
+        "has_key": fold.key_id in fold.keys, "alarms": fold.alarms,
+        "streams": [{"stream": s.hex(), "label": label, "current": e.hex(), "under": under.hex()}
+                    for s, (label, e, under) in sorted(fold.current.items())],
+        "names": [[k.hex(), one.name] for k, one in sorted(fold.devices.items()) + sorted(fold.peers.items())],
+    }
+
+
+def root(v):
+    fold, words = Identity(), [KDF("recovery agreement", x(one)) for one in v["recovery_entropies"]]
+    for n, one in enumerate(v["log"]):
+        if n == v["after_the_first"]:
+            same(summary(fold), v["then"]["summary"], "the state before the words")
+            same(reach(fold, words[0], x25519_public(words[0])), v["then"]["words"], "what the words reach")
+            early = copy.deepcopy(fold)
+        same(fold.add(x(one["commit"]), x(one["operation"])), one["verdict"], "the verdict of commit %d" % n)
+    same(summary(fold), v["end"], "the state at the end")
+    devices = [Device(x(one)) for one in v["device_secrets"]]
+    same([reach(fold, one.scalar, one.agreement) for one in devices], v["reach"], "what each reaches")
+    same([reach(fold, one, x25519_public(one)) for one in words], v["words_reach"], "what the words reach at the end")
+    for pair in v["pairs"]:
+        ranks = []
+        for commit, operation in pair:
+            copy.deepcopy(early).add(x(commit), x(operation))
+            ranks.append(early.precedence(Commit(x(commit)), Operation(x(operation))))
+        same(ranks[0] > ranks[1], True, "which of two commits counts")
+
+
 def entry(v):
     device, start = Device(x(v["device_secret"])), log.Start(x(v["start"]))
     same(start.author, v["author"], "author")
@@ -212,7 +261,7 @@ def frames(v):
         refused(lambda: wire.read_frame(x(frame)), "the frame " + frame[:40])
 
 
-CHECKS = {"keys": keys, "pad": pad, "seal": seal_, "wrap": wrap, "identity": identity, "did": did_, "entry": entry, "range": range_,
+CHECKS = {"keys": keys, "pad": pad, "seal": seal_, "wrap": wrap, "identity": identity, "root": root, "did": did_, "entry": entry, "range": range_,
           "have": have, "receipt": receipt, "ticket": ticket, "link": link_, "frames": frames}
 
 

@@ -7,7 +7,7 @@ from .log import ITEM, RANGE
 
 MAX_FRAME = 2097152
 REASONS = {
-    6: {"unknown-author", "not-a-member", "quota-bytes", "quota-entries", "rate", "too-many-branches", "invalid", "retry", "update-needed"},
+    6: {"unknown-author", "not-a-member", "quota-bytes", "quota-entries", "rate", "too-many-branches", "invalid", "retry", "update-needed", "removed"},
     9: {"done", "deadline", "budget", "shutting-down", "unknown-identity", "not-a-member", "busy", "invalid"},
 }
 BODIES = {
@@ -31,6 +31,7 @@ BODIES = {
     37: [32],
     38: [TEXT],
     39: [],
+    40: [32, 64],
 }
 
 
