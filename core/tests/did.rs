@@ -80,6 +80,7 @@ impl Log {
             seen: self.state.head(),
             signing: &self.first.signing,
             identity_key: &identity_key,
+            beside: Vec::new(),
         };
         let operation = make(&mut self.random, &by);
         self.commit(operation);

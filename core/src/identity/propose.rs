@@ -579,8 +579,14 @@ mod tests {
         let other = Some(Founder::new(2).genesis.identity());
         let elsewhere = Operation::make(&founder.keys.signing, other, nonce, None, body, Parts::default());
         let state = founder.state();
-        assert!(!state.with_pending(vec![elsewhere]).0.devices().contains_key(&device.0));
-        assert!(state.with_pending(vec![here]).0.devices().contains_key(&device.0));
+        assert!(
+            !state
+                .with_pending(vec![elsewhere], 0)
+                .0
+                .devices()
+                .contains_key(&device.0)
+        );
+        assert!(state.with_pending(vec![here], 0).0.devices().contains_key(&device.0));
     }
 
     #[test]

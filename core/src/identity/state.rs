@@ -348,8 +348,8 @@ impl State {
         Precedence { term, authority, tie }
     }
 
-    /// The recovery keys at commit time `time`.
-    fn recovery_at(&self, time: u64) -> RecoveryKeys {
+    /// The recovery keys at a commit time, in milliseconds since 1970.
+    pub fn recovery_at(&self, time: u64) -> RecoveryKeys {
         match self.rotation {
             Some(rotation) if rotation.due <= time => rotation.recovery,
             _ => self.recovery,
@@ -376,7 +376,8 @@ impl State {
         self.judge_at(operation, self.time)
     }
 
-    fn judge_at(&self, operation: &Operation, time: u64) -> Verdict {
+    /// As [`State::judge`], in a commit of this time, in milliseconds since 1970: what waits for its time may count by then.
+    pub fn judge_at(&self, operation: &Operation, time: u64) -> Verdict {
         match self.check(operation, time) {
             Ok(()) => Verdict::Ok,
             Err(reason) => Verdict::Void(reason),
@@ -597,9 +598,11 @@ impl State {
 
     /// The state if the pending operations were committed too, in whatever order lets most of them have an effect; and the operations in
     /// that order, each after those it builds on, so that whoever is told them one by one sees what this one sees. Last come those without an
-    /// effect now; the number is of those before them. `ChangeOrderers` has none here: who orders is never tentative.
-    pub fn with_pending(&self, pending: Vec<Operation>) -> (Self, Vec<Operation>, usize) {
+    /// effect now; the number is of those before them. `ChangeOrderers` has none here: who orders is never tentative. `now` is the reader's clock.
+    pub fn with_pending(&self, pending: Vec<Operation>, now: u64) -> (Self, Vec<Operation>, usize) {
         let mut state = self.clone();
+        state.time = state.time.max(now);
+        state.mature(state.time);
         let mut ordered = Vec::with_capacity(pending.len());
         let mut waiting = pending;
         // Everybody who has the same operations sees the same. Removals come first: until they are ordered, what the removed do does not count.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Frames, LinkError, NetError,
+    Frames, LinkError,
     link::{LogTaken, refuse, send_log, unexpected},
 };
 use crate::{
@@ -57,12 +57,14 @@ pub async fn answer_recovery(
     }
 }
 
-/// The side that has the words, whose endpoint is `own`: gets the log of their identity from `peer`, checked.
+/// The side that has the words, whose endpoint is `own`: gets the log of their identity from `peer`, checked. `now` is the clock, in
+/// milliseconds since 1970: words that a device proposed are the words once their time has come.
 pub async fn ask_for_log(
     frames: &mut Frames,
     words: &RecoverySecret,
     peer: &PublicKey,
     own: &PublicKey,
+    now: u64,
 ) -> Result<(Known, Vec<Operation>), LinkError> {
     frames.trust();
     let signing: SigningKey = words.signing();
@@ -78,12 +80,12 @@ pub async fn ask_for_log(
         }
     };
     let pending = log.pending.clone();
-    let known = Known::from_log(log.log, log.pending)?;
+    let known = Known::from_log_at(log.log, log.pending, now)?;
     if known.ordered.identity() != identity {
         return Err(IdentityError::OtherIdentity.into());
     }
-    if known.ordered.recovery() != words.public() {
-        return Err(NetError::Protocol("an identity of other words".to_owned()).into());
+    if known.ordered.recovery_at(now) != words.public() {
+        return Err(IdentityError::OtherWords.into());
     }
     frames.send(&Message::LinkDone).await?;
     Ok((known, pending))

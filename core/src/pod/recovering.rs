@@ -91,7 +91,7 @@ impl Pod {
         let net = Net::open(&joining.keys_of().endpoint, options.net.clone()).await?;
         let asked = async {
             let (connection, mut frames) = net.dial(&peer.endpoint, &peer.addresses, DIAL_WITHIN).await?;
-            let taken = ask_for_log(&mut frames, &words, &peer.endpoint, &net.id()).await;
+            let taken = ask_for_log(&mut frames, &words, &peer.endpoint, &net.id(), (options.clock)()).await;
             let _ = tokio::time::timeout(Duration::from_secs(2), frames.finish()).await;
             connection.close(0u32.into(), b"done");
             Ok::<_, Error>(taken?)

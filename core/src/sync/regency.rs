@@ -31,7 +31,7 @@ impl Regency {
         words: &RecoverySecret,
         now: u64,
     ) -> Result<Self, IdentityError> {
-        if known.ordered.recovery() != words.public() {
+        if known.ordered.recovery_at(now) != words.public() {
             return Err(IdentityError::OtherWords);
         }
         let mut regency = Self {
@@ -67,7 +67,7 @@ impl Regency {
         let signing = self.words.signing();
         let by = Proposer::of(state, &ring, &signing).ok_or(IdentityError::NoKey)?;
         let operation = make(random, &by, state, &ring)?;
-        if let Verdict::Void(reason) = state.judge(&operation) {
+        if let Verdict::Void(reason) = state.judge_at(&operation, self.now) {
             return Err(IdentityError::Void(reason));
         }
         let commit = state.next_commit(&self.regent, &operation, self.now);

@@ -105,8 +105,18 @@ pub struct Known {
 }
 
 impl Known {
-    /// Recomputes everything from the log.
+    /// Recomputes everything from the log, by commit times alone.
     pub fn from_log(log: Vec<(Commit, Operation)>, pending: Vec<Operation>) -> Result<Self, IdentityError> {
+        Self::from_log_at(log, pending, 0)
+    }
+
+    /// As [`Known::from_log`]; what waits for its time counts tentatively by the clock `now`, in milliseconds since 1970, so that words
+    /// which a device proposed work once their time has come, whether anything was put in order since or not.
+    pub fn from_log_at(
+        log: Vec<(Commit, Operation)>,
+        pending: Vec<Operation>,
+        now: u64,
+    ) -> Result<Self, IdentityError> {
         let mut entries = log.iter();
         let (commit, genesis) = entries.next().ok_or(IdentityError::BadCommit {
             index: 0,
@@ -117,7 +127,7 @@ impl Known {
         for (commit, operation) in entries {
             verdicts.push(ordered.apply(commit, operation)?);
         }
-        let (tentative, pending, in_effect) = ordered.with_pending(pending);
+        let (tentative, pending, in_effect) = ordered.with_pending(pending, now);
         Ok(Self {
             ordered,
             tentative,
@@ -189,7 +199,7 @@ impl Replica {
     ) -> Result<Self, ReplicaError> {
         let stored = store.read(|read| read.identity_log(&identity))?;
         // It was checked before it was stored: if it does not hold together now, it is not what was stored.
-        let known = Known::from_log(stored.ordered, stored.pending).map_err(|error| match error {
+        let known = Known::from_log_at(stored.ordered, stored.pending, now()).map_err(|error| match error {
             IdentityError::UpdateNeeded => ReplicaError::Identity(error),
             other => StoreError::Damaged {
                 file: "log.db",
@@ -432,7 +442,7 @@ impl Replica {
         pending.extend(known.pending.iter().cloned());
         let mut seen = BTreeSet::new();
         pending.retain(|op| !ids.contains(&op.id()) && seen.insert(op.id()));
-        let mut next = Known::from_log(log, pending)?;
+        let mut next = Known::from_log_at(log, pending, self.now())?;
         // What can have no effect any more, whatever is committed later, need not be offered for ever.
         let (keep, drop): (Vec<_>, Vec<_>) = std::mem::take(&mut next.pending)
             .into_iter()
@@ -470,7 +480,7 @@ impl Replica {
         }
         let mut pending = next.pending;
         pending.extend(raised.iter().cloned());
-        Ok((Known::from_log(next.log, pending)?, raised))
+        Ok((Known::from_log_at(next.log, pending, self.now())?, raised))
     }
 
     /// Proposes what `make` makes of where the identity stands now, as far as is known here, and commits it if this replica may. Answers with
@@ -514,7 +524,7 @@ impl Replica {
         if known.pending.iter().any(|op| op.id() == id) || known.log.iter().any(|(_, op)| op.id() == id) {
             return Ok(());
         }
-        if let Verdict::Void(reason) = known.tentative.judge(&operation) {
+        if let Verdict::Void(reason) = known.tentative.judge_at(&operation, self.now()) {
             return Err(IdentityError::Void(reason).into());
         }
         if known.pending.len() >= self.limits.pending {
@@ -525,7 +535,7 @@ impl Replica {
         }
         let mut pending = known.pending.clone();
         pending.push(operation.clone());
-        let (next, raised) = self.raise(&known, Known::from_log(known.log.clone(), pending)?)?;
+        let (next, raised) = self.raise(&known, Known::from_log_at(known.log.clone(), pending, self.now())?)?;
         // A full quota keeps nobody from being let in, or from changing who orders: that costs room too, but is always taken.
         let limited = !self.is_device() && matches!(operation.body(), Body::Streams {});
         let identity = self.identity;
@@ -558,9 +568,9 @@ impl Replica {
         }
         loop {
             let next = waiting.iter().enumerate().find_map(|(place, operation)| {
-                let good = chain.state.judge(operation) == Verdict::Ok;
-                let commit = good.then(|| chain.state.next_commit(&self.signing, operation, self.now()));
-                Some((place, commit.flatten()?))
+                let commit = chain.state.next_commit(&self.signing, operation, self.now())?;
+                let good = chain.state.judge_at(operation, commit.core().time) == Verdict::Ok;
+                good.then_some((place, commit))
             });
             let Some((place, commit)) = next else { break };
             chain.push(commit, waiting.remove(place))?;

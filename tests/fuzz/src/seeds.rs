@@ -257,6 +257,7 @@ fn sessions() -> Vec<Vec<u8>> {
         nonce: [1; 16],
         seen: None,
         public: &encode(&rhizome::identity::Body::Streams {}),
+        peers: None,
         sealed: None,
     };
     found.push(

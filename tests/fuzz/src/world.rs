@@ -299,6 +299,8 @@ pub struct AnyOperation<'a> {
     pub seen: Option<Hash>,
     /// DAG-CBOR of the public part.
     pub public: &'a [u8],
+    /// The part for peers.
+    pub peers: Option<Vec<u8>>,
     /// The sealed part.
     pub sealed: Option<Vec<u8>>,
 }
@@ -307,7 +309,7 @@ impl AnyOperation<'_> {
     /// Its bytes, signed.
     pub fn encode(&self) -> Vec<u8> {
         let bytes = |bytes: &[u8]| ByteBuf::from(bytes.to_vec());
-        let sealed_hash = self.sealed.as_ref().map(|part| hash("operation part", &[part]));
+        let part_hash = |part: &Option<Vec<u8>>| part.as_ref().map(|part| hash("operation part", &[part]));
         // A list of eight, whose sixth item is given as bytes.
         let mut core = vec![0x88];
         core.extend(encode(&1u8));
@@ -316,13 +318,13 @@ impl AnyOperation<'_> {
         core.extend(encode(&bytes(&self.nonce)));
         core.extend(encode(&self.seen));
         core.extend_from_slice(self.public);
-        core.extend(encode(&None::<Hash>));
-        core.extend(encode(&sealed_hash));
+        core.extend(encode(&part_hash(&self.peers)));
+        core.extend(encode(&part_hash(&self.sealed)));
         let signature = self.signing.sign("operation", &hash("operation", &[&core]).0);
         encode(&(
             bytes(&core),
             signature,
-            None::<ByteBuf>,
+            self.peers.clone().map(ByteBuf::from),
             self.sealed.clone().map(ByteBuf::from),
         ))
     }

@@ -3,8 +3,8 @@
 use rhizome::{
     crypto::{Hash, PublicKey, Wrap, encode},
     identity::{
-        Body, Commit, CommitCore, IdentityError, Keys, Operation, SealedPart, State, Verdict, WrappedKey, consent,
-        did_document,
+        Body, Commit, CommitCore, Cutoff, IdentityError, Keys, Operation, PeersPart, RecoveryKeys, SealedPart, State,
+        Verdict, Votes, WrappedKey, consent, did_document, vote,
     },
     sync::Known,
 };
@@ -32,7 +32,7 @@ pub fn operation(data: &[u8]) {
     };
     let world = world();
     drop(State::begin(&operation));
-    let (state, _, _) = world.state.with_pending(vec![operation.clone()]);
+    let (state, _, _) = world.state.with_pending(vec![operation.clone()], 0);
     did_document(&state);
     judge_and_apply(&mut world.state.clone(), &operation, 0);
     for keys in &world.keys[..2] {
@@ -48,8 +48,8 @@ fn judge_and_apply(state: &mut State, operation: &Operation, time: u64) -> Optio
         .keys
         .iter()
         .find(|keys| state.orderers().contains(&keys.signing.public()))?;
-    let verdict = state.judge(operation);
     let commit = state.next_commit(&orderer.signing, operation, time)?;
+    let verdict = state.judge_at(operation, commit.core().time);
     match state.apply(&commit, operation) {
         Ok(given) => {
             assert_eq!(given, verdict, "judged one way and applied another");
@@ -167,9 +167,19 @@ pub fn propose(input: &mut Input<'_>, state: &State) -> Vec<u8> {
                 votes: None,
             })
         }
+        // What removes, renames, changes words or erases.
+        5 | 6 => change(input, state),
         // One that some commit brought already.
         4 => return world.log[usize::from(input.byte()) % world.log.len()].1.encode(),
         _ => input.chunk().to_vec(),
+    };
+    let peers = match kind & 0x30 {
+        0x10 => Some(encode(&PeersPart {
+            cutoffs: vec![Cutoff(Hash([input.byte(); 32]), input.number(), Hash([1; 32]))],
+            erase: Vec::new(),
+        })),
+        0x20 => Some(input.chunk().to_vec()),
+        _ => None,
     };
     let sealed = match input.byte() % 5 {
         0 => None,
@@ -204,9 +214,66 @@ pub fn propose(input: &mut Input<'_>, state: &State) -> Vec<u8> {
         nonce,
         seen: (kind & 0x40 == 0).then(|| state.head()).flatten(),
         public: &public,
+        peers,
         sealed,
     };
     operation.encode()
+}
+
+/// The public part of what removes, renames, changes words or erases.
+fn change(input: &mut Input<'_>, state: &State) -> Vec<u8> {
+    let world = world();
+    let kind = input.byte();
+    let member = world.keys[usize::from(input.byte()) % MEMBERS].signing.public();
+    // Wrapped for whom it should be, or not.
+    let recipients = state.recipients((kind & 0x10 != 0).then_some(&member));
+    let key = [input.byte(); 32];
+    let id = if kind & 0x20 == 0 {
+        rhizome::crypto::hash("identity key id", &[&key])
+    } else {
+        state.key_id()
+    };
+    let mut random = rhizome::crypto::SeededRandom::new(7);
+    let wraps = recipients.iter().filter_map(|to| {
+        let info = [b"rhizome/1 identity key", &state.binding().0[..], &id.0, &to.0].concat();
+        to.wrap(&mut random, &info, &key).ok()
+    });
+    let key = WrappedKey {
+        id,
+        wraps: wraps.collect(),
+    };
+    encode(&match kind & 0x0f {
+        0 => Body::RaiseCutoff { device: member },
+        1 => Body::RenameDevice { device: member },
+        2 => Body::RemovePeer { peer: member },
+        3 => Body::NewEpoch {},
+        4 | 5 => Body::Rewrap { key },
+        6 => Body::RotateRecovery {
+            recovery: RecoveryKeys(member, state.recovery().1),
+            key,
+        },
+        7 => Body::Erase {},
+        8 => Body::CancelErase {
+            erase: state.erasures().keys().next().copied().unwrap_or(Hash([0; 32])),
+        },
+        9 => {
+            let (term, orderers) = (state.term() + 1, vec![member]);
+            let from = state.head().unwrap_or(Hash([0; 32]));
+            let votes = input.byte();
+            let by = world.keys.iter().enumerate().filter(|(n, _)| votes & (1 << n) != 0);
+            let by = by.map(|(_, keys)| {
+                let signature = vote(&keys.signing, &state.identity(), term, &orderers, &from);
+                (keys.signing.public(), signature)
+            });
+            let by = by.collect();
+            Body::ChangeOrderers {
+                term,
+                orderers,
+                votes: Some(Votes { from, by }),
+            }
+        }
+        _ => Body::RemoveDevice { device: member, key },
+    })
 }
 
 /// A commit that may fit or not.

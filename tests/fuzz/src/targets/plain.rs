@@ -7,7 +7,7 @@ use ipld_core::ipld::Ipld;
 use rhizome::{
     Keeper, SecretId,
     crypto::{Bounded, Wrap, decode, decode_canonical, encode, hash},
-    identity::{IdentityId, RecoverySecret, SealedPart, Ticket, did, parse_did},
+    identity::{IdentityId, PeerAddress, PeersPart, RecoverySecret, SealedPart, Ticket, did, parse_did},
     store::{FileKeeper, Folder, StoreError},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -30,6 +30,7 @@ pub fn cbor(data: &[u8]) {
     one_spelling::<(Option<bool>, String, i64)>(data);
     one_spelling::<Wrap>(data);
     one_spelling::<SealedPart>(data);
+    one_spelling::<PeersPart>(data);
 }
 
 /// A ticket's text; and `data` as the core of one, with a checksum that is right.
@@ -55,6 +56,9 @@ pub fn ticket(data: &[u8]) {
 /// A DID as text, a DID of any identity, and recovery words.
 pub fn words(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
+    if let Some(address) = PeerAddress::parse(&text) {
+        assert_eq!(PeerAddress::parse(&address.to_string()), Some(address));
+    }
     if let Some(identity) = parse_did(&text) {
         assert_eq!(did(&identity), text);
     }
