@@ -2,7 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use rhizome::{
     Confirm, Error, FileKeeper, NetOptions, PeerAddress, Pod, PodOptions, ProposalState, Value, WordsError, WordsQuiz,
@@ -376,4 +383,62 @@ fn three_of_the_words_are_asked_for() {
         assert!(!format!("{quiz:?}").contains(all[one - 1]) || all[one - 1].len() == 1);
     }
     assert_eq!(seen.len(), 24);
+}
+
+/// The words that a device proposed are the words three days later, though nothing happened since: the phone may be lost by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_were_changed_work_once_their_time_has_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let ahead = Arc::new(AtomicU64::new(0));
+    let clock: rhizome::sync::WallClock = {
+        let ahead = ahead.clone();
+        Arc::new(move || 1_800_000_000_000 + ahead.load(Ordering::SeqCst))
+    };
+    let options = |name: &str| PodOptions {
+        clock: clock.clone(),
+        ..options(dir.path(), name)
+    };
+    let peer = Peer::start(PeerOptions {
+        net: loopback(),
+        clock: clock.clone(),
+        ..PeerOptions::new(dir.path().join("cloud"))
+    })
+    .await
+    .unwrap();
+    let (phone, old) = Pod::create(dir.path().join("phone"), options("phone"), "phone")
+        .await
+        .unwrap();
+    phone.link(&peer.code(MINUTE).to_string(), yes()).await.unwrap();
+    let kept = write(&phone, "kept").await;
+    let new = phone.change_words().await.unwrap();
+    sync(&phone).await;
+    let due = phone.members().await.unwrap().words_change_at.unwrap();
+    phone.shutdown().await;
+    let recover = |name: &'static str, words: String| {
+        let (at, options, dir) = (address(&peer), options(name), dir.path().join(name));
+        async move { Pod::recover(dir, options, name, &words, &at).await }
+    };
+    // A moment before, the old ones are the words.
+    ahead.store(due - 1_800_000_000_000 - 1, Ordering::SeqCst);
+    let early = recover("early", new.to_string()).await;
+    assert!(matches!(early, Err(Error::Words(WordsError::NotThese))));
+    ahead.store(due - 1_800_000_000_000, Ordering::SeqCst);
+    let late = recover("late", old.to_string()).await;
+    assert!(matches!(late, Err(Error::Words(WordsError::NotThese))));
+    let pod = recover("new", new.to_string()).await.unwrap();
+    sync(&pod).await;
+    assert!(has(&pod, kept).await);
+    assert_eq!(pod.members().await.unwrap().words_change_at, None);
+    // The folder follows: what opens it is wrapped for the new words.
+    pod.shutdown().await;
+    let pod = Pod::open(dir.path().join("new"), options("new")).await.unwrap();
+    pod.shutdown().await;
+    std::fs::remove_dir_all(dir.path().join("new.keys")).unwrap();
+    let wrong = Pod::recover_folder(dir.path().join("new"), options("new"), &old).await;
+    assert!(matches!(wrong, Err(Error::Words(WordsError::NotThese))));
+    let pod = Pod::recover_folder(dir.path().join("new"), options("new"), &new)
+        .await
+        .unwrap();
+    assert!(has(&pod, kept).await);
+    peer.stop().await;
 }

@@ -59,6 +59,18 @@ MUTATIONS = {
         "if false {",
         CORE + ["--test", "refusals"],
     ),
+    "key wrapped for anybody": (
+        "core/src/identity/state.rs",
+        "let good = self.key_ids.insert(key.id) && recipients == self.recipients(None);",
+        "let good = self.key_ids.insert(key.id) || recipients.is_empty();",
+        CORE + ["--test", "root"],
+    ),
+    "nothing cut off": (
+        "core/src/sync/counted.rs",
+        "let head = end_on(read, author, removed, &branch)?;",
+        "end_on(read, author, removed, &branch)?;\n        let head = Some(branch.head);",
+        CORE + ["--test", "root"],
+    ),
     "sealing patched out": (
         "core/src/crypto/seal.rs",
         "        [&nonce[..], &sealed].concat()",

@@ -205,6 +205,9 @@ impl Sketch {
                 new: next,
                 by: self.awake(&devices)?,
             },
+            85 if self.draw.below(2) == 0 => Step::Rekey {
+                by: self.awake(&devices)?,
+            },
             85 => Step::Orderer {
                 by: self.awake(&devices)?,
                 to: self.one_of(&all)?,

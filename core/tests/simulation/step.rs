@@ -43,6 +43,8 @@ steps! {
     Peer = "peer" { new, by }
     /// A device proposes who puts operations in order from now on.
     Orderer = "orderer" { by, to }
+    /// A device makes the identity key and every epoch anew, as after a removal.
+    Rekey = "rekey" { by }
     /// A device appends `count` events of `size` bytes to a stream as one entry.
     Append = "append" { node, label, count, size }
     /// A device edits a document; makes it if it is not there.

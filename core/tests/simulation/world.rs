@@ -9,7 +9,7 @@ use std::{
 use rhizome::{
     DocumentId,
     crypto::{Hash, PublicKey, SeededRandom},
-    identity::{IdentityError, add_device, add_peer, change_orderers, consent},
+    identity::{IdentityError, add_device, add_peer, change_orderers, consent, rewrap},
     store::Quota,
     sync::{Message, ReplicaError, SessionError},
 };
@@ -177,6 +177,7 @@ impl World {
             Step::Device { new, by } => self.link_newcomer(new, by, false),
             Step::Peer { new, by } => self.link_newcomer(new, by, true),
             Step::Orderer { by, to } => self.change_orderer(by, to),
+            Step::Rekey { by } => self.rekey(by),
             Step::Append {
                 node,
                 label,
@@ -371,6 +372,23 @@ impl World {
             other => other
                 .map(|()| true)
                 .map_err(broken("a change of orderers that is not taken")),
+        }
+    }
+
+    /// Two who do it at once each write under their own epochs: both are read.
+    fn rekey(&mut self, by: u64) -> Result<bool, Failure> {
+        let Some(node) = self.device(by) else {
+            return Ok(false);
+        };
+        let ring = node.ring();
+        let proposed = node.propose(|random, by, known| rewrap(random, by, (&known.tentative, &ring)));
+        let Some((Ok(operation), replica)) = proposed else {
+            return Ok(false);
+        };
+        match replica.take_operation(operation) {
+            Ok(()) => Ok(true),
+            Err(ReplicaError::Identity(IdentityError::Void(_) | IdentityError::TooManyPending)) => Ok(false),
+            Err(error) => Err(broken("a new identity key that cannot be proposed")(error)),
         }
     }
 
