@@ -273,7 +273,8 @@ async fn the_words_take_an_identity_back_from_a_thief() {
         sync(pod).await;
     }
     phone.remove_device(key(&laptop)).await.unwrap();
-    let stolen_words = phone.change_words().await.unwrap();
+    let stolen_words = Pod::new_words();
+    phone.change_words(&stolen_words).await.unwrap();
     let accomplice = join(dir.path(), "accomplice", &phone).await;
     for pod in [&phone, &accomplice] {
         sync(pod).await;
@@ -302,7 +303,8 @@ async fn the_words_take_an_identity_back_from_a_thief() {
     let report = phone.sync_once(Duration::from_secs(10), None).await.unwrap();
     assert!(report.peers[0].result.is_err());
     // The words change at once by themselves, and the old ones are nobody's.
-    let fresh = new.change_words_at_once(&words).await.unwrap();
+    let fresh = Pod::new_words();
+    new.change_words_at_once(&words, &fresh).await.unwrap();
     sync(&new).await;
     let old = recover(dir.path(), "y", &words, &peer).await;
     assert!(matches!(old, Err(Error::Words(WordsError::NotThese))));
@@ -410,7 +412,8 @@ async fn words_that_were_changed_work_once_their_time_has_come() {
         .unwrap();
     phone.link(&peer.code(MINUTE).to_string(), yes()).await.unwrap();
     let kept = write(&phone, "kept").await;
-    let new = phone.change_words().await.unwrap();
+    let new = Pod::new_words();
+    phone.change_words(&new).await.unwrap();
     sync(&phone).await;
     let due = phone.members().await.unwrap().words_change_at.unwrap();
     phone.shutdown().await;
@@ -441,4 +444,55 @@ async fn words_that_were_changed_work_once_their_time_has_come() {
         .unwrap();
     assert!(has(&pod, kept).await);
     peer.stop().await;
+}
+
+/// Somebody wrote first, and linked the device to their others later: what was written moves in, under the ids it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_before_joining_an_identity_moves_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let (before, _) = create(dir.path(), "before").await;
+    let text = write(&before, "from before").await;
+    let rich = before.create_document("letters", |edit| {
+        edit.set(&path(["date"]), Value::Date(7))?;
+        edit.set(
+            &path(["tags"]),
+            Value::List(vec![Value::String("a".into()), Value::Int(2)]),
+        )?;
+        edit.set(
+            &path(["meta"]),
+            Value::Map([("seen".to_owned(), Value::Bool(true))].into()),
+        )?;
+        edit.set(&path(["count"]), Value::Counter(3))
+    });
+    let rich = rich.await.unwrap().document;
+    let event = |n: u8| rhizome::Event::App {
+        kind: "n".into(),
+        payload: vec![n],
+    };
+    for n in 0..100 {
+        before.append("steps", vec![event(n)]).await.unwrap();
+    }
+    let (host, _) = create(dir.path(), "host").await;
+    let own = write(&host, "of the others").await;
+    let joined = join(dir.path(), "joined", &host).await;
+    let taken = joined.take_in(&before).await.unwrap();
+    assert_eq!((taken.documents, taken.events), (2, 100));
+    for document in [text, rich] {
+        assert_eq!(joined.get(document).await.unwrap(), before.get(document).await.unwrap());
+    }
+    assert_eq!(
+        joined.events("steps").await.unwrap(),
+        before.events("steps").await.unwrap()
+    );
+    // Again nothing moves, and what was edited since stays.
+    let edited = joined.edit_document("journal", text, |edit| edit.set_text(&path(["text"]), "edited here"));
+    edited.await.unwrap();
+    before.append("steps", vec![event(100)]).await.unwrap();
+    let taken = joined.take_in(&before).await.unwrap();
+    assert_eq!((taken.documents, taken.events), (0, 1));
+    assert_ne!(joined.get(text).await.unwrap(), before.get(text).await.unwrap());
+    host.listen().await.unwrap();
+    sync(&joined).await;
+    assert!(has(&host, text).await && has(&host, rich).await && has(&joined, own).await);
+    assert_eq!(host.events("steps").await.unwrap().len(), 101);
 }

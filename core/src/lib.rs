@@ -26,7 +26,7 @@ pub use net::{Confirm, LinkOutcome, NetOptions, Relay};
 pub use pod::{
     Conditions, DocumentEdit, DocumentWatch, EntryRef, Holder, Invite, Linking, ListDiff, ListWatch, Live, Member,
     Members, Network, OpenDocument, PeerReport, PeerStatus, PlacedRow, Pod, PodOptions, Proposal, ProposalState,
-    RemovedMember, Status, StatusWatch, SyncReport, SyncState, WaitReason, WordsQuiz, Written, path,
+    RemovedMember, Status, StatusWatch, SyncReport, SyncState, TakenIn, WaitReason, WordsQuiz, Written, path,
 };
 pub use snapshot::{Resolved, Version, resolve};
 pub use store::{FileKeeper, ListCursor};

@@ -25,6 +25,7 @@
 mod editing;
 mod linking;
 mod members;
+mod moving;
 mod opening;
 mod recovering;
 mod running;
@@ -42,6 +43,7 @@ use std::{
 pub use editing::OpenDocument;
 pub use linking::{Invite, Linking};
 pub use members::{Member, Members, Proposal, ProposalState, RemovedMember};
+pub use moving::TakenIn;
 pub use opening::PodOptions;
 pub use recovering::WordsQuiz;
 pub use status::{Conditions, EntryRef, Holder, Network, PeerStatus, Status, SyncState, WaitReason};

@@ -476,8 +476,16 @@ fn another_commit_for_a_place_is_an_equivocation_only_by_its_orderer_in_its_term
     assert!(!offer(later, &writer.keys.signing).contains("equivocates"));
     assert!(!offer(by_reader, &reader.keys.signing).contains("equivocates"));
     assert!(reader.replica.read(|read| read.alarms()).unwrap().is_empty());
-    assert!(offer(other, &writer.keys.signing).contains("equivocates"));
+    assert!(offer(other.clone(), &writer.keys.signing).contains("equivocates"));
     assert_eq!(reader.replica.read(|read| read.alarms()).unwrap().len(), 1);
+    // What it signed is kept, beside what is in the log: both together prove it to anybody.
+    let kept = format!("equivocation:{}", reader.replica.identity());
+    let proof = reader.replica.read(|read| read.meta(&kept)).unwrap().unwrap();
+    let proof = Commit::decode(&proof).unwrap();
+    assert_eq!(proof.core(), &other);
+    let mine = &reader.replica.known().log[usize::try_from(other.index).unwrap()].0;
+    assert_eq!((mine.core().index, mine.core().orderer), (other.index, other.orderer));
+    assert_ne!(mine.hash(), proof.hash());
 }
 
 #[test]

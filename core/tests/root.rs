@@ -401,8 +401,17 @@ fn a_device_that_slept_through_ten_removals_reads_everything_with_one_wrap() {
     let sleeper = members.remove(1);
     let mut first = members.remove(0);
     let mut sealed = Vec::new();
-    for victim in &members {
+    let cloud = peer(&mut first, 900);
+    for (n, victim) in members.iter().enumerate() {
+        if n == 5 {
+            // Half-way another one takes over the order.
+            let (term, to) = (first.replica.known().ordered.term() + 1, vec![cloud.key()]);
+            first
+                .propose(|random, by, _, _| Ok(change_orderers(random, by, term, to)))
+                .unwrap();
+        }
         first.remove(victim.key());
+        converse(&first, &cloud);
         let stream = first.stream("journal");
         sealed.push(first.ring().streams()[&stream].current);
     }
@@ -411,7 +420,11 @@ fn a_device_that_slept_through_ten_removals_reads_everything_with_one_wrap() {
     // Its own entries were never sent.
     let mut sleeper = sleeper;
     let unsent = sleeper.write("journal", 3);
-    converse(&sleeper, &first);
+    converse(&first, &cloud);
+    // It meets the cloud peer alone, which never saw it since.
+    let _ = converse(&sleeper, &cloud);
+    assert_eq!(sleeper.replica.known().ordered.term(), 1);
+    converse(&first, &cloud);
     let ring = sleeper.ring();
     assert!(sealed.iter().all(|epoch| ring.epoch(epoch).is_some()));
     assert_eq!((sleeper.counts(written.author), first.counts(unsent.author)), (2, 3));

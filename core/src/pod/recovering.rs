@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use super::{
-    Pod, PodOptions, blocking,
+    Pod, PodOptions, Proposal, blocking,
     opening::{Joining, wrap_info_of},
 };
 use crate::{
@@ -122,30 +122,33 @@ impl Pod {
         Self::open(dir, options).await
     }
 
-    /// Proposes other recovery words, and gives them: show them once. They count 72 hours after this is put in order; until then the present
-    /// ones do, and can call it off.
-    pub async fn change_words(&self) -> Result<Zeroizing<String>, Error> {
-        let words = RecoverySecret::make(&mut OsRandom);
-        let public = words.public();
+    /// New recovery words, for [`Pod::change_words`]. They are nothing to anybody yet: show them, ask for three of them ([`WordsQuiz`]), and
+    /// only then let them count, so that words count which somebody has.
+    pub fn new_words() -> Zeroizing<String> {
+        RecoverySecret::make(&mut OsRandom).words()
+    }
+
+    /// Proposes that `new` words (see [`Pod::new_words`]) are the recovery words. They count 72 hours after this is put in order; until then the
+    /// present ones do, and can call it off.
+    ///
+    /// # Errors
+    /// [`Error::Words`] if they are no words.
+    pub async fn change_words(&self, new: &str) -> Result<Proposal, Error> {
+        let public = read_words(new)?.public();
         self.work(move |running| {
             let proposed = running
                 .replica
                 .propose(&running.keys, |by, _, _| rotate_recovery(&mut OsRandom, by, public));
-            Ok(proposed.map(drop)?)
+            Ok(proposed?)
         })
-        .await?;
-        Ok(words.words())
+        .await
     }
 
     /// As [`Pod::change_words`], by the present words: the new ones count at once, and the present ones never again.
-    pub async fn change_words_at_once(&self, words: &str) -> Result<Zeroizing<String>, Error> {
-        let (words, new) = (read_words(words)?, RecoverySecret::make(&mut OsRandom));
-        let counts = new.clone();
-        self.reign(words, move |regency, _| {
-            Ok(regency.change_words(&mut OsRandom, &counts)?)
-        })
-        .await?;
-        Ok(new.words())
+    pub async fn change_words_at_once(&self, words: &str, new: &str) -> Result<(), Error> {
+        let (words, new) = (read_words(words)?, read_words(new)?);
+        self.reign(words, move |regency, _| Ok(regency.change_words(&mut OsRandom, &new)?))
+            .await
     }
 
     /// Takes the identity back from `thieves`, devices of it that are in somebody else's hands: they and every device that they let in are

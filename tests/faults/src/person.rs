@@ -8,7 +8,8 @@ use std::{
 };
 
 use rhizome::{
-    DeviceSecret, DocumentId, Error, Event, Keeper, Kept, NetOptions, Pod, PodOptions, SecretId, Value, path,
+    DeviceSecret, DocumentId, Error, Event, Keeper, Kept, NetOptions, Pod, PodOptions, Proposal, ProposalState,
+    SecretId, Value, crypto::PublicKey, path,
 };
 
 /// How long a sync may take on a machine that does much else.
@@ -79,6 +80,10 @@ pub enum Step {
     Reopen,
     /// Syncs with the person's other device.
     Sync,
+    /// Keeps a device out that never was in: the identity key and every epoch are made anew.
+    Remove,
+    /// Changes the recovery words, by those that count.
+    Words,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -96,6 +101,9 @@ pub struct Memory {
     perhaps_events: BTreeSet<u64>,
     documents: BTreeMap<DocumentId, Text>,
     perhaps_documents: BTreeSet<String>,
+    proposals: Vec<Proposal>,
+    /// The recovery words, the last first: those that were not acknowledged may count too.
+    pub words: Vec<String>,
 }
 
 /// What an event of this number holds: all of it or none is there.
@@ -266,6 +274,28 @@ impl Person {
             }
             // What went wrong with the peer stands in the report; what was moved stays moved.
             Step::Sync => drop(pod.sync_once(SYNC_WITHIN, None).await?),
+            Step::Remove => {
+                let nobody = PublicKey([n as u8; 32]);
+                self.memory.proposals.push(pod.remove_device(nobody).await?);
+            }
+            Step::Words => {
+                let new = Pod::new_words().to_string();
+                let mut last = Ok(());
+                for words in self.memory.words.clone() {
+                    self.memory.words.insert(0, new.clone());
+                    last = pod.change_words_at_once(&words, &new).await;
+                    match &last {
+                        Ok(()) => {
+                            self.memory.words = vec![new];
+                            break;
+                        }
+                        // It may have been one before them.
+                        Err(Error::Words(_)) => drop(self.memory.words.remove(0)),
+                        Err(_) => break,
+                    }
+                }
+                last?;
+            }
             Step::Reopen => {
                 self.shutdown().await;
                 self.open().await?;
@@ -288,6 +318,12 @@ impl Person {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         pod.verify().await.map_err(said("verify"))?;
+        for id in &self.memory.proposals {
+            let state = pod.proposal(*id).map_err(said("proposal"))?;
+            if state != ProposalState::Ordered {
+                return Err(format!("a removal was acknowledged and is {state:?}"));
+            }
+        }
         let events = pod.events(STEPS).await.map_err(said("events"))?;
         let numbers: Vec<u64> = events.iter().map(number).collect::<Result<_, _>>()?;
         let there: BTreeSet<u64> = numbers.iter().copied().collect();

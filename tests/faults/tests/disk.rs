@@ -35,12 +35,14 @@ struct Base {
     other: Option<(PodOptions, Image)>,
 }
 
-const SHORT: [Step; 9] = [
+const SHORT: [Step; 11] = [
     Step::Append(100),
     Step::Create,
+    Step::Remove,
     Step::Edit(1),
     Step::Read,
     Step::Append(6000),
+    Step::Words,
     Step::Suspend,
     Step::Edit(0),
     Step::Append(10),
@@ -81,13 +83,11 @@ async fn base() -> Base {
     let dir = folder();
     let pod = dir.path().join("pod");
     let options = options();
-    Pod::create(&pod, options.clone(), "phone")
-        .await
-        .unwrap()
-        .0
-        .shutdown()
-        .await;
-    let mut person = Person::new(options.clone(), pod.clone(), Memory::default());
+    let (created, words) = Pod::create(&pod, options.clone(), "phone").await.unwrap();
+    created.shutdown().await;
+    let mut memory = Memory::default();
+    memory.words.push(words.to_string());
+    let mut person = Person::new(options.clone(), pod.clone(), memory);
     assert!(
         person
             .live(&[Step::Append(10), Step::Create, Step::Create, Step::Append(300)])
@@ -287,7 +287,10 @@ async fn live(
         .await
         .map_err(|what| format!("after opening again: {what}"))?;
     person.errors.clear();
-    person.live(&[Step::Append(50), Step::Create, Step::Edit(0)]).await;
+    let mut steps = vec![Step::Append(50), Step::Create, Step::Edit(0)];
+    // Whatever became of the words, some that the person has are the words.
+    steps.extend((!person.memory.words.is_empty()).then_some(Step::Words));
+    person.live(&steps).await;
     if let Some((step, error)) = person.errors.first() {
         return Err(format!("{step:?} after opening again: {error}"));
     }
