@@ -1,6 +1,6 @@
 """The measures, in the order of the table. Each names the entries that it gives, and gives them when it is run."""
 
-from . import appending, calling, catching_up, idling, opening, storing, waking
+from . import appending, calling, catching_up, idling, library, opening, storing, waking
 
 MEASURES = {
     "append": (appending.IDS, appending.measure),
@@ -11,6 +11,7 @@ MEASURES = {
     "phones": (idling.PHONES_IDS, idling.measure_phones),
     "verify": (storing.IDS, storing.measure),
     "calls": (calling.IDS, calling.measure),
+    "library": (library.IDS, library.measure),
 }
 
 
