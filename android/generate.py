@@ -60,6 +60,16 @@ def same_bytes(text):
     return re.sub(r"data class (?P<name>\w+)\s*\((?P<fields>(?:(?!data class)[\s\S])*?)\)\s*(?::\s*\w+\(\))?\s*\{", add, text)
 
 
+def small_memory(text):
+    """The structures of every call get their memory from `StructureMemory`."""
+    for name in ("RustBuffer", "UniffiRustCallStatus"):
+        head = f"internal open class {name} : Structure() {{\n"
+        if text.count(head) != 1:
+            raise SystemExit(f"generate: {name} is not as it was")
+        text = text.replace(head, head + "    override fun autoAllocate(size: Int) = StructureMemory.take(size)\n\n")
+    return text
+
+
 def polish(text):
     lines, depth, parens, comment, public = [], 0, 0, False, False
     for line in text.splitlines():
@@ -82,7 +92,7 @@ def polish(text):
         if not (public and line.strip() == "companion object"):
             lines.append(line)
     text = "\n".join(lines) + "\n"
-    text = same_bytes(text)
+    text = small_memory(same_bytes(text))
     # `Value.List` and `Value.Map` stand before Kotlin's own inside of `Value`.
     text = re.sub(r"(?<![\w.])(List|Map)<", r"kotlin.collections.\1<", text)
     # The converters inside of public errors.

@@ -118,7 +118,7 @@ pub enum RhizomeError {
         /// Whether to try again.
         retryable: bool,
     },
-    /// This version is too old for the identity.
+    /// This version is too old for the folder or the identity.
     #[error("{reason}")]
     UpdateNeeded {
         /// `update-needed`.
@@ -223,17 +223,17 @@ impl From<Error> for RhizomeError {
                 reason,
                 retryable,
             },
+            Error::Storage(_) | Error::Identity(_) if code == "update-needed" => Self::UpdateNeeded {
+                code,
+                reason,
+                retryable,
+            },
             Error::Storage(_) | Error::Keeper(_) => Self::Storage {
                 code,
                 reason,
                 retryable,
             },
             Error::Network(_) => Self::Network {
-                code,
-                reason,
-                retryable,
-            },
-            Error::Identity(_) if code == "update-needed" => Self::UpdateNeeded {
                 code,
                 reason,
                 retryable,
@@ -263,6 +263,9 @@ mod tests {
         let full = RhizomeError::from(Error::from(StoreError::DiskFull));
         assert!(matches!(&full, RhizomeError::Storage { code, retryable: true, .. } if code == "disk-full"));
         let old = RhizomeError::from(Error::Identity(IdentityError::UpdateNeeded));
+        assert!(matches!(&old, RhizomeError::UpdateNeeded { code, .. } if code == "update-needed"));
+        let file = "log.db";
+        let old = RhizomeError::from(Error::from(StoreError::NewerIdentity { file }));
         assert!(matches!(&old, RhizomeError::UpdateNeeded { code, .. } if code == "update-needed"));
         let late = RhizomeError::from(Error::from(NetError::Deadline));
         assert!(matches!(&late, RhizomeError::Network { retryable: true, .. }));

@@ -51,6 +51,10 @@ impl From<StoreError> for Failure {
                 "update-needed",
                 format!("{file} has schema {found}, this version knows {known}: update rhizome-cloud"),
             ),
+            StoreError::NewerIdentity { file } => Self::new(
+                "update-needed",
+                format!("{file} holds a change of an identity that this version does not know: update rhizome-cloud"),
+            ),
             other => Self::from(Error::from(other)),
         }
     }

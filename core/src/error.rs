@@ -94,6 +94,7 @@ impl Error {
             Self::Closed => "closed",
             Self::Storage(StoreError::DiskFull) => "disk-full",
             Self::Storage(StoreError::Damaged { .. } | StoreError::WrongKey { .. }) => "damaged",
+            Self::Storage(StoreError::NewerSchema { .. } | StoreError::NewerIdentity { .. }) => "update-needed",
             Self::Storage(_) => "storage",
             Self::Keeper(_) => "keeper",
             Self::Identity(IdentityError::UpdateNeeded) => "update-needed",

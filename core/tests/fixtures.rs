@@ -5,10 +5,21 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "simulation/newer.rs"]
+mod newer;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use rhizome::{FileKeeper, Pod, PodOptions, Value};
+use rhizome::{
+    DeviceSecret, FileKeeper, Pod, PodOptions, Value,
+    crypto::{SeededRandom, hash},
+    identity::IdentityId,
+    store::LogStore,
+    sync::Known,
+};
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -16,11 +27,11 @@ fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn options(dir: &std::path::Path) -> PodOptions {
+fn options(dir: &Path) -> PodOptions {
     PodOptions::new(Arc::new(FileKeeper::new(dir.join("keys"))))
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -73,4 +84,63 @@ async fn opens_and_goes_on(committed: PathBuf) {
     common::write(&pod, "four").await;
     assert_eq!(pod.verify().await.unwrap(), 4);
     pod.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_pod_that_a_newer_version_went_on_with_asks_for_an_update() {
+    for newer in [a_newer_folder, a_newer_schema, a_newer_operation] {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&fixture("pod-2"), dir.path());
+        newer(dir.path());
+        let error = Pod::open(dir.path().join("pod"), options(dir.path()))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.kind(), error.is_retryable()),
+            ("update-needed", false),
+            "{error}"
+        );
+        assert!(error.to_string().contains("update the app"), "{error}");
+    }
+}
+
+fn a_newer_folder(dir: &Path) {
+    let file = dir.join("pod/pod.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(file, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+}
+
+fn a_newer_schema(dir: &Path) {
+    let log = rusqlite::Connection::open(dir.join("pod/log.db")).unwrap();
+    log.pragma_update(None, "user_version", 1_000).unwrap();
+}
+
+fn a_newer_operation(dir: &Path) {
+    let secret = std::fs::read_dir(dir.join("keys"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let signing = DeviceSecret::from_slice(&std::fs::read(secret).unwrap())
+        .unwrap()
+        .keys()
+        .signing;
+    let store = LogStore::open(&dir.join("pod"), false, &mut SeededRandom::new(1)).unwrap();
+    let identity = store.read(|read| read.meta("identity")).unwrap().unwrap();
+    let stored = store
+        .read(|read| read.identity_log(&IdentityId::from_slice(&identity).unwrap()))
+        .unwrap();
+    let known = Known::from_log(stored.ordered, stored.pending).unwrap();
+    store.close();
+    let log = rusqlite::Connection::open(dir.join("pod/log.db")).unwrap();
+    log.execute(
+        "INSERT INTO operations (identity, id, bytes, proposer) VALUES (1, ?1, ?2, ?3)",
+        (
+            hash("operation", &[b"newer"]).0,
+            newer::operation(&signing, &known),
+            signing.public().0,
+        ),
+    )
+    .unwrap();
 }

@@ -50,6 +50,12 @@ pub enum StoreError {
         /// The newest this version knows.
         known: i64,
     },
+    /// A newer version of this library took what this one does not know into the identity log.
+    #[error("{file} holds a change of the identity that this version does not know: update the app")]
+    NewerIdentity {
+        /// The file's name.
+        file: &'static str,
+    },
     /// SQLite does not have the settings that make an acknowledged write durable.
     #[error("the database would not be durable here: {setting} is {found}")]
     NotDurable {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     crypto::Hash,
-    identity::{Commit, IdentityId, Operation},
+    identity::{Commit, IdentityError, IdentityId, Operation},
     log::VerifiedEntry,
 };
 
@@ -60,9 +60,12 @@ impl Read<'_> {
 
     /// The log of an identity.
     pub fn identity_log(&self, identity: &IdentityId) -> Result<StoredIdentity, StoreError> {
-        let damaged = |error: crate::identity::IdentityError| StoreError::Damaged {
-            file: "log.db",
-            why: error.to_string(),
+        let unreadable = |error| match error {
+            IdentityError::UpdateNeeded => StoreError::NewerIdentity { file: "log.db" },
+            other => StoreError::Damaged {
+                file: "log.db",
+                why: other.to_string(),
+            },
         };
         // By the id that the commit names: one operation may stand in the chain twice, though it has an effect only once.
         let mut operations = self.conn.prepare_cached(
@@ -74,7 +77,7 @@ impl Read<'_> {
         let rows = statement.query_map([identity.0], |row| row.get::<_, Vec<u8>>(0))?;
         let mut log = StoredIdentity::default();
         for row in rows {
-            let commit = Commit::decode(&row?).map_err(damaged)?;
+            let commit = Commit::decode(&row?).map_err(unreadable)?;
             let operation: Option<Vec<u8>> = operations
                 .query_row((identity.0, commit.core().operation.0), |row| row.get(0))
                 .optional()?;
@@ -83,7 +86,7 @@ impl Read<'_> {
                 why: format!("commit {} is without its operation", commit.core().index),
             })?;
             log.ordered
-                .push((commit, Operation::decode(&operation).map_err(damaged)?));
+                .push((commit, Operation::decode(&operation).map_err(unreadable)?));
         }
         let mut statement = self.conn.prepare_cached(
             "SELECT o.bytes FROM identities i JOIN operations o ON o.identity = i.id
@@ -91,7 +94,7 @@ impl Read<'_> {
         )?;
         let rows = statement.query_map([identity.0], |row| row.get::<_, Vec<u8>>(0))?;
         for row in rows {
-            log.pending.push(Operation::decode(&row?).map_err(damaged)?);
+            log.pending.push(Operation::decode(&row?).map_err(unreadable)?);
         }
         Ok(log)
     }

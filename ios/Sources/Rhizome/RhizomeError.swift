@@ -29,7 +29,7 @@ public struct RhizomeError: Error, Sendable, Hashable {
         case network
         /// The other side, the person or the identity's rules said no.
         case refused
-        /// This version is too old for the identity.
+        /// This version is too old for the folder or the identity.
         case updateNeeded
         /// A fault of the library's. The pod stays usable.
         case `internal`

@@ -126,6 +126,18 @@ extension All {
             #expect(damaged?.code == "damaged")
         }
 
+        @Test func a_folder_of_a_newer_version_asks_for_an_update() async throws {
+            let keeper = TestKeeper()
+            try await Pod.make(scratch, "pod", keeper: keeper).shutdown()
+            let file = scratch.path("pod").appendingPathComponent("pod.json")
+            let text = try String(contentsOf: file, encoding: .utf8)
+            try Data(text.replacingOccurrences(of: "\"format\": 1", with: "\"format\": 2").utf8).write(to: file)
+            let error = await failure { _ = try await Rhizome.Pod.open(at: scratch.path("pod"), keeper: keeper, options: loopback) }
+            #expect(error?.kind == .updateNeeded)
+            #expect(error?.code == "update-needed")
+            #expect(error?.isRetryable == false)
+        }
+
         @Test func a_link_that_a_person_declines_is_refused_on_both_sides() async throws {
             let pod = try await Pod.make(scratch)
             let invite = try await pod.invite(expiresIn: .seconds(60))

@@ -55,6 +55,17 @@ class Programs:
             self.bindings[language] = told.stdout.split("\n")[:-1] if told.returncode == 0 else None
         return self.bindings[language]
 
+    def phone_library(self, folders):
+        """The stripped library for arm64 phones, as it ships. In the profile of the tests that of this machine stands for it: another profile would
+        take minutes to say something else than what ships."""
+        if not self.release:
+            _cargo(ROOT, "-p", "rhizome-ffi", "--features", "rhizome-ffi/testing")
+            return os.path.join(target(), "debug", "librhizome_ffi.dylib" if sys.platform == "darwin" else "librhizome_ffi.so")
+        folder = folders.fresh()
+        if subprocess.run([sys.executable, "android/native/build.py", "--out", folder], cwd=ROOT).returncode != 0:
+            raise programs.Failed("android/native/build.py")
+        return os.path.join(folder, "librhizome_ffi.so")
+
     def peer(self, name):
         """`cipher`, `plain`, `net` or `samod`. One package at a time: the two SQLites ask for features that exclude each other."""
         return self._built(f"bench-{name}", f"bench-{name}", PEERS)

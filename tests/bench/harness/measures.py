@@ -1,6 +1,6 @@
 """The measures, in the order of the table. Each names the entries that it gives, and gives them when it is run."""
 
-from . import appending, calling, catching_up, idling, opening, rotating, storing, waking
+from . import appending, calling, catching_up, idling, library, opening, rotating, storing, waking
 
 MEASURES = {
     "append": (appending.IDS, appending.measure),
@@ -12,6 +12,7 @@ MEASURES = {
     "verify": (storing.IDS, storing.measure),
     "rotate": (rotating.IDS, rotating.measure),
     "calls": (calling.IDS, calling.measure),
+    "library": (library.IDS, library.measure),
 }
 
 

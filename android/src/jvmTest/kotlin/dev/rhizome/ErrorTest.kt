@@ -167,6 +167,42 @@ class ErrorTest {
     }
 
     @Test
+    fun `a handle that cancels ends its call, which says so`() = running {
+        newPod().use { pod ->
+            pod.handle.watchStatus().use { subscription ->
+                subscription.next(null)
+                told<RhizomeException.Cancelled>("cancelled", true) {
+                    awaiting {
+                        it.cancel()
+                        subscription.next(it)
+                    }
+                }
+            }
+            assertEquals(0, pod.collection("journal").count())
+        }
+    }
+
+    @Test
+    fun `a network that cannot be used`() = running {
+        // An address that is nobody's (RFC 5737), so not this machine's either.
+        Pod.create(folder.options(listen = "192.0.2.1:0"), keeper, "laptop").pod.use { pod ->
+            told<RhizomeException.Network>("network", true) { pod.invite() }
+            pod.collection("journal").create { set("date", Value.Date(1)) }
+        }
+    }
+
+    @Test
+    fun `a folder of a newer version`() = running {
+        newPod().close()
+        val file = folder.file.resolve("pod/pod.json")
+        val text = file.readText()
+        file.writeText(text.replace("\"format\": 1", "\"format\": 2"))
+        told<RhizomeException.UpdateNeeded>("update-needed", false) { Pod.open(folder.options(), keeper) }
+        file.writeText(text)
+        Pod.open(folder.options(), keeper).close()
+    }
+
+    @Test
     fun `a panic ends its call and the pod goes on`() = running {
         newPod().use { pod ->
             told<RhizomeException.Internal>("panic", false) { instant { pod.handle.panicNow() } }

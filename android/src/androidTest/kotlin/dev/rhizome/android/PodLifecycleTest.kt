@@ -1,12 +1,17 @@
 package dev.rhizome.android
 
 import android.app.Activity
+import android.app.ActivityManager
 import android.app.Application
 import android.app.job.JobInfo
 import android.app.job.JobParameters
+import android.content.Intent
 import android.net.ConnectivityManager
 import android.net.NetworkCapabilities
 import android.os.Build
+import android.os.Looper
+import android.os.PowerManager
+import dev.rhizome.Answers
 import dev.rhizome.CloudProcess
 import dev.rhizome.Folder
 import dev.rhizome.Pod
@@ -82,6 +87,11 @@ class PodLifecycleTest {
 
     private val service = Robolectric.setupService(SyncJobService::class.java)
 
+    private fun broadcast(action: String) {
+        application.sendBroadcast(Intent(action))
+        shadowOf(Looper.getMainLooper()).idle()
+    }
+
     private suspend fun waitForEnd(): Boolean {
         until("the job ends") { shadowOf(service).isJobFinished }
         return shadowOf(service).isRescheduleNeeded
@@ -147,6 +157,55 @@ class PodLifecycleTest {
     }
 
     @Test
+    fun `a job that used up its bytes comes again`() = runningHere {
+        CloudProcess(folder.file.resolve("cloud")).use { cloud ->
+            linkCloud(newPod(), cloud)
+            pod!!.write()
+            install(schedule = SyncSchedule(JOB, byteBudget = 1))
+            service.onStartJob(parameters(JOB))
+            assertTrue(waitForEnd())
+            assertTrue(suspended())
+        }
+    }
+
+    @Test
+    fun `a job comes again when the same may work later, and only then`() = runningHere {
+        val keeper = TestKeeper()
+        Pod.create(folder.options(), keeper, "phone").pod.close()
+        PodLifecycle.install(application, SyncSchedule(JOB)) { Pod.open(folder.options(), keeper) }
+        keeper.answers = Answers.LOCKED
+        service.onStartJob(parameters(JOB))
+        assertTrue(waitForEnd())
+        keeper.answers = Answers.ABSENT
+        val again = Robolectric.setupService(SyncJobService::class.java)
+        again.onStartJob(parameters(JOB))
+        until("the job ends") { shadowOf(again).isJobFinished }
+        assertFalse(shadowOf(again).isRescheduleNeeded)
+    }
+
+    @Test
+    fun `whoever leaves while a job syncs does not end it, and a job in front does not end what is live`() = runningHere {
+        val pod = newPod()
+        CloudProcess(folder.file.resolve("cloud")).use { linkCloud(pod, it) }
+        pod.write()
+        val lifecycle = install(deadline = 10.minutes)
+        val first = Robolectric.buildActivity(Activity::class.java).create().start()
+        lifecycle.pod()
+        service.onStartJob(parameters(JOB))
+        first.stop()
+        until("it is behind") { lifecycle.scheduler.getPendingJob(JOB + 1) != null }
+        delay(200)
+        assertFalse(suspended())
+        val second = Robolectric.buildActivity(Activity::class.java).create().start()
+        lifecycle.pod()
+        service.onStopJob(parameters(JOB))
+        delay(200)
+        assertFalse(suspended())
+        second.stop()
+        until("it rests") { suspended() }
+    }
+
+    @Test
     fun `a job that the system stops ends, and comes again`() = runningHere {
         val pod = newPod()
         CloudProcess(folder.file.resolve("cloud")).use { linkCloud(pod, it) }
@@ -197,12 +256,15 @@ class PodLifecycleTest {
     fun `before Android 12 the job behind is a plain one, before 14 it has no namespace`() = runningHere {
         newPod()
         onLevel(26) {
-            val lifecycle = install()
+            val lifecycle = install(schedule = terms)
             assertNull(lifecycle.scheduler.namespace)
             val activity = Robolectric.buildActivity(Activity::class.java).create().start()
             activity.stop()
             until("it is scheduled") { lifecycle.scheduler.getPendingJob(JOB + 1) != null }
-            assertFalse(lifecycle.scheduler.getPendingJob(JOB + 1)!!.isExpedited)
+            val job = lifecycle.scheduler.getPendingJob(JOB + 1)!!
+            assertFalse(job.isExpedited)
+            assertEquals(JobInfo.NETWORK_TYPE_UNMETERED, job.networkType)
+            assertEquals(2.minutes.inWholeMilliseconds, job.initialBackoffMillis)
             until("it rests") { suspended() }
         }
     }
@@ -245,6 +307,27 @@ class PodLifecycleTest {
             callback.onCapabilitiesChanged(network, capabilities)
             until("nothing keeps it") { reason() == "new-entries" }
         }
+    }
+
+    @Test
+    fun `what the system says of power, data and the app is the reason why something waits`() = runningHere {
+        val phone = newPod()
+        CloudProcess(folder.file.resolve("cloud")).use { linkCloud(phone, it) }
+        phone.write()
+        install().pod()
+        val connectivity = shadowOf(application.getSystemService(ConnectivityManager::class.java))
+        val power = shadowOf(application.getSystemService(PowerManager::class.java))
+        val manager = shadowOf(application.getSystemService(ActivityManager::class.java))
+        val reason = suspend { (phone.status().sync as? SyncState.Waiting)?.reason?.kind }
+        connectivity.setRestrictBackgroundStatus(ConnectivityManager.RESTRICT_BACKGROUND_STATUS_ENABLED)
+        broadcast(ConnectivityManager.ACTION_RESTRICT_BACKGROUND_CHANGED)
+        until("data is saved") { reason() == "data-saver" }
+        power.setIsPowerSaveMode(true)
+        broadcast(PowerManager.ACTION_POWER_SAVE_MODE_CHANGED)
+        until("power is saved") { reason() == "battery-low" }
+        manager.setBackgroundRestricted(true)
+        broadcast(Intent.ACTION_BATTERY_OKAY)
+        until("the app is restricted") { reason() == "restricted" }
     }
 
     @Test
