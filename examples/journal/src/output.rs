@@ -64,10 +64,11 @@ impl Output {
         self.result(&json!({"event": "code", "code": code, "expires": expires}), || {
             code.to_owned()
         });
-        if !self.json && io::stderr().is_terminal() {
-            if let Some(matrix) = CodeMatrix::of(code) {
-                self.note(&matrix.blocks(true));
-            }
+        if !self.json
+            && io::stderr().is_terminal()
+            && let Some(matrix) = CodeMatrix::of(code)
+        {
+            self.note(&matrix.blocks(true));
         }
     }
 }
