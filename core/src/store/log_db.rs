@@ -222,6 +222,9 @@ pub(super) fn is_sound(conn: &Connection, check: &str) -> Result<(), StoreError>
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse::<i32>().ok()
     });
+    // Of what a row has beyond its page it does not say the code.
+    let unread = answer.contains("failed to get page").then_some(ffi::SQLITE_IOERR_READ);
+    let codes = codes.chain(unread);
     for code in codes {
         let error = StoreError::of(FILE, &rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
         if !matches!(error, StoreError::Damaged { .. }) {

@@ -199,19 +199,9 @@ impl Replica {
     ) -> Result<Self, ReplicaError> {
         let stored = store.read(|read| read.identity_log(&identity))?;
         // It was checked before it was stored: if it does not hold together now, it is not what was stored.
-<<<<<<< HEAD
-        let known = Known::from_log_at(stored.ordered, stored.pending, now()).map_err(|error| match error {
-            IdentityError::UpdateNeeded => ReplicaError::Identity(error),
-            other => StoreError::Damaged {
-                file: "log.db",
-                why: other.to_string(),
-            }
-            .into(),
-=======
-        let known = Known::from_log(stored.ordered, stored.pending).map_err(|error| StoreError::Damaged {
+        let known = Known::from_log_at(stored.ordered, stored.pending, now()).map_err(|error| StoreError::Damaged {
             file: "log.db",
             why: error.to_string(),
->>>>>>> 8333254e4bc88e84fb721a1feb25bdecaf520f1d
         })?;
         Ok(Self {
             store,
