@@ -161,7 +161,7 @@ fn is_did_url_of(text: &str, did: &str) -> bool {
 /// Controlled Identifiers 1.0, section 2.2.2: base58btc of a two-byte prefix and a public key of 32 bytes. Gives the prefix.
 fn multikey(text: &str) -> Option<[u8; 2]> {
     const ALPHABET: &str = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-    let mut bytes = vec![0u8; 34];
+    let mut bytes = [0u8; 34];
     for letter in text.strip_prefix('z')?.chars() {
         let mut carry = ALPHABET.find(letter)?;
         for byte in bytes.iter_mut().rev() {
