@@ -78,10 +78,10 @@ pub enum RhizomeError {
         /// Whether to try again.
         retryable: bool,
     },
-    /// The arguments: a path, a place, a value, an id, a code, a size.
+    /// The arguments: a path, a place, a value, an id, a code, a size, recovery words.
     #[error("{reason}")]
     InvalidInput {
-        /// `document`, `too-large`, `ticket`, `id` or `address`.
+        /// `document`, `too-large`, `ticket`, `id`, `address` or `wrong-words`.
         code: String,
         /// What, and what to do.
         reason: String,
@@ -218,7 +218,7 @@ impl From<Error> for RhizomeError {
                 reason,
                 retryable,
             },
-            Error::Document(_) | Error::TooLarge { .. } | Error::Ticket(_) => Self::InvalidInput {
+            Error::Document(_) | Error::TooLarge { .. } | Error::Ticket(_) | Error::Words(_) => Self::InvalidInput {
                 code,
                 reason,
                 retryable,
@@ -256,7 +256,7 @@ impl From<rhizome::DocumentError> for RhizomeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rhizome::{identity::IdentityError, net::NetError};
+    use rhizome::{WordsError, identity::IdentityError, net::NetError};
 
     #[test]
     fn kinds_keep_the_finer_word_and_whether_to_try_again() {
@@ -269,6 +269,8 @@ mod tests {
         assert!(matches!(&old, RhizomeError::UpdateNeeded { code, .. } if code == "update-needed"));
         let late = RhizomeError::from(Error::from(NetError::Deadline));
         assert!(matches!(&late, RhizomeError::Network { retryable: true, .. }));
+        let words = RhizomeError::from(Error::Words(WordsError::NotThese));
+        assert!(matches!(&words, RhizomeError::InvalidInput { code, retryable: false, .. } if code == "wrong-words"));
         let taken = RhizomeError::from(Error::from(StoreError::InUse));
         assert!(matches!(&taken, RhizomeError::InUse { .. }));
         assert_eq!(taken.to_string(), Error::InUse.to_string());

@@ -18,6 +18,7 @@ mod error;
 mod keeper;
 mod linking;
 mod logging;
+mod members;
 mod pod;
 mod runtime;
 mod status;
@@ -35,6 +36,9 @@ pub use error::RhizomeError;
 pub use keeper::{KeeperError, KeptSecret, SecretKeeper};
 pub use linking::{CodeMatrix, LinkOutcome, LinkingHandle};
 pub use logging::{LogLevel, LogRecord, LogSink, LogSinkError, set_log_level, set_log_sink};
+pub use members::{
+    Member, Members, ProposalState, QuizHandle, RemovedMember, peer_address, recover_folder, recover_pod,
+};
 pub use pod::{
     CloudPeerHandle, CreatedPod, LiveHandle, PodHandle, PodOptions, Relay, await_link, create_pod, join_pod, open_pod,
 };

@@ -13,7 +13,7 @@ use crate::{
     SecretKeeper, Status, StatusSubscription, StreamHandle, SyncReport,
     document::Pulled,
     keeper::Foreign,
-    runtime::{ask, instant, run, runtime},
+    runtime::{ask, instant, run, runtime, to_its_end},
 };
 
 /// Which relays may carry what direct connections cannot. A relay sees the endpoint keys and addresses of both ends, sizes and times;
@@ -44,7 +44,10 @@ pub struct PodOptions {
     pub listen: Vec<String>,
 }
 
-fn options(options: &PodOptions, keeper: Arc<dyn SecretKeeper>) -> Result<rhizome::PodOptions, RhizomeError> {
+pub(crate) fn options(
+    options: &PodOptions,
+    keeper: Arc<dyn SecretKeeper>,
+) -> Result<rhizome::PodOptions, RhizomeError> {
     let listen = options
         .listen
         .iter()
@@ -332,17 +335,6 @@ impl PodHandle {
             Ok(())
         })
         .await
-    }
-}
-
-/// Runs what must not be left half-way, even if nobody waits for it any more.
-async fn to_its_end(
-    work: impl Future<Output = Result<(), rhizome::Error>> + Send + 'static,
-) -> Result<(), RhizomeError> {
-    match runtime().spawn(work).await {
-        Ok(result) => Ok(result?),
-        Err(error) if error.is_panic() => Err(RhizomeError::panicked(error.into_panic())),
-        Err(_) => Err(RhizomeError::cancelled()),
     }
 }
 

@@ -117,6 +117,17 @@ where
     }
 }
 
+/// Runs what must not be left half-way, even if nobody waits for it any more.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, rhizome::Error>> + Send + 'static,
+) -> Result<T, RhizomeError> {
+    match RUNTIME.spawn(work).await {
+        Ok(result) => Ok(result?),
+        Err(error) if error.is_panic() => Err(RhizomeError::panicked(error.into_panic())),
+        Err(_) => Err(RhizomeError::cancelled()),
+    }
+}
+
 /// Polls `work` wherever its caller does, with the runtime at hand, until it ends, or its caller or `cancel` ends it: for work that waits for
 /// the store's threads alone and does nothing long by itself. It saves two changes of thread, which cost more than most questions to a store.
 pub(crate) async fn ask<T, E>(

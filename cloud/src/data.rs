@@ -10,7 +10,7 @@ use std::{
 
 use rhizome::{
     DeviceSecret, FileKeeper, Keeper, Kept, SecretId,
-    crypto::{DeviceKeys, OsRandom, Random},
+    crypto::{DeviceKeys, OsRandom, PublicKey, Random},
     identity::{IdentityId, did, parse_did},
     store::{Folder, FolderFile, LogStore, Quota, StoreError},
     sync::Known,
@@ -67,6 +67,29 @@ pub struct IdentityReport {
     pub devices: usize,
     /// Cloud peers of the identity, this one included.
     pub peers: usize,
+    /// Who they are. What the person calls them is sealed.
+    pub members: Vec<MemberReport>,
+    /// Signing keys of devices that were removed.
+    pub removed: Vec<String>,
+    /// Signing keys of whoever puts the identity's operations in order.
+    pub orderers: Vec<String>,
+    /// How often that changed.
+    pub term: u64,
+    /// The first digits of the hash of the last operation in order.
+    pub head: Option<String>,
+    /// Operations that wait for their order.
+    pub pending: usize,
+}
+
+/// A device or cloud peer of an identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberReport {
+    /// Its signing key.
+    pub key: String,
+    /// Whether it is a cloud peer.
+    pub cloud: bool,
+    /// Whether it is this peer.
+    pub this: bool,
 }
 
 /// The folder, opened by this process alone.
@@ -219,6 +242,13 @@ impl Data {
             .read(|read| Ok((read.identity_log(identity)?, read.quota(identity)?)))?;
         let known = Known::from_log(stored.ordered, stored.pending).map_err(rhizome::sync::ReplicaError::from)?;
         let (quota, usage) = quota.unwrap_or_default();
+        let (state, ordered) = (&known.tentative, &known.ordered);
+        let member = |key: &PublicKey, cloud: bool| MemberReport {
+            key: key.to_string(),
+            cloud,
+            this: *key == self.keys.signing.public(),
+        };
+        let devices = state.devices().keys().map(|key| member(key, false));
         Ok(IdentityReport {
             did: did(identity),
             short: identity.short(),
@@ -226,8 +256,16 @@ impl Data {
             bytes: usage.bytes,
             quota_entries: quota.entries,
             quota_bytes: quota.bytes,
-            devices: known.tentative.devices().len(),
-            peers: known.tentative.peers().len(),
+            devices: state.devices().len(),
+            peers: state.peers().len(),
+            members: devices
+                .chain(state.peers().keys().map(|key| member(key, true)))
+                .collect(),
+            removed: state.removed().keys().map(ToString::to_string).collect(),
+            orderers: ordered.orderers().iter().map(ToString::to_string).collect(),
+            term: ordered.term(),
+            head: ordered.head().map(|head| head.short()),
+            pending: known.in_effect,
         })
     }
 

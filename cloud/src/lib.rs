@@ -11,6 +11,6 @@ mod failure;
 mod peer;
 pub mod show;
 
-pub use data::{Data, IdentityReport, Limit, QuotaChange};
+pub use data::{Data, IdentityReport, Limit, MemberReport, QuotaChange};
 pub use failure::Failure;
 pub use peer::{Event, Peer, PeerOptions, StatusReport};

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rhizome::{
-    Confirm, LinkOutcome, NetOptions, Relay, Ticket,
+    Confirm, LinkOutcome, NetOptions, PeerAddress, Relay, Ticket,
     crypto::{OsRandom, PublicKey},
     identity::{Commit, IdentityError, IdentityId, Keys, LinkRole, MAX_SERVICES, Operation},
     net::{
@@ -111,6 +111,8 @@ pub struct StatusReport {
     pub listening: Vec<String>,
     /// What codes and the identity log name.
     pub announced: Vec<String>,
+    /// What to keep beside the recovery words: with both, everything comes back. `None` while it does not run.
+    pub address: Option<String>,
     /// The relay it keeps a connection to.
     pub relay: Option<String>,
     /// Names its database: another one after a loss.
@@ -135,6 +137,7 @@ impl StatusReport {
             uptime_seconds: None,
             listening: Vec::new(),
             announced: Vec::new(),
+            address: None,
             relay: None,
             store: data.log().store_id().to_string(),
             identities: identities.len(),
@@ -337,11 +340,16 @@ impl Shared {
     pub(crate) async fn status(&self) -> Result<StatusReport, Failure> {
         let data = self.cloud.data.clone();
         let rest = blocking(move || StatusReport::at_rest(&data)).await?;
+        let address = PeerAddress {
+            endpoint: self.cloud.net.id(),
+            addresses: self.cloud.announced(),
+        };
         Ok(StatusReport {
             running: true,
             uptime_seconds: Some(self.started.elapsed().as_secs()),
             listening: self.cloud.net.sockets().iter().map(ToString::to_string).collect(),
-            announced: self.cloud.announced(),
+            announced: address.addresses.clone(),
+            address: Some(address.to_string()),
             relay: relay_of(&self.cloud.net),
             connections: self.service.connections(),
             ..rest

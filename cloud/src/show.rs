@@ -37,6 +37,7 @@ impl Screen {
             "event": "listening",
             "addresses": status.listening,
             "announced": status.announced,
+            "address": status.address,
             "relay": status.relay,
             "identities": status.identities,
             "version": status.version,
@@ -64,10 +65,14 @@ impl Screen {
              listens on      {}\n\
              found at        {}\n\
              relay           {relay}\n\
+             address         {}\n\
+             {:16}keep it beside the recovery words: with both, everything comes back\n\
              It contacts nobody else, and only answers.",
             status.version,
             sockets.join(", "),
             status.announced.join(", "),
+            status.address.as_deref().unwrap_or_default(),
+            "",
         );
         self.show(&json, &text);
     }
@@ -123,6 +128,10 @@ impl Screen {
                 "relay            {}",
                 status.relay.as_deref().unwrap_or("none")
             ));
+            lines.push(format!(
+                "address          {}",
+                status.address.as_deref().unwrap_or_default()
+            ));
             lines.push(format!("connections      {}", status.connections));
         }
         lines.push(format!("identities       {}", status.identities));
@@ -135,30 +144,7 @@ impl Screen {
     /// `identities` and `quota`.
     pub fn identities(self, identities: &[IdentityReport]) {
         let json = serde_json::to_value(identities).unwrap_or_default();
-        let text: Vec<String> = identities
-            .iter()
-            .map(|identity| {
-                format!(
-                    "{}\n  id {}, {} {}, {} {}, {} of {} entries, {} of {}",
-                    identity.did,
-                    identity.short,
-                    identity.devices,
-                    if identity.devices == 1 { "device" } else { "devices" },
-                    identity.peers,
-                    if identity.peers == 1 {
-                        "cloud peer"
-                    } else {
-                        "cloud peers"
-                    },
-                    identity.entries,
-                    identity
-                        .quota_entries
-                        .map_or("unlimited".to_owned(), |limit| limit.to_string()),
-                    bytes(identity.bytes),
-                    identity.quota_bytes.map_or("unlimited".to_owned(), bytes),
-                )
-            })
-            .collect();
+        let text: Vec<String> = identities.iter().map(identity_text).collect();
         let text = if text.is_empty() {
             "no identity is linked".to_owned()
         } else {
@@ -166,6 +152,55 @@ impl Screen {
         };
         self.show(&json, &text);
     }
+}
+
+fn identity_text(identity: &IdentityReport) -> String {
+    let mut lines = vec![
+        identity.did.clone(),
+        format!(
+            "  id {}, {}, {}, {} of {} entries, {} of {}",
+            identity.short,
+            count(identity.devices, "device", "devices"),
+            count(identity.peers, "cloud peer", "cloud peers"),
+            identity.entries,
+            identity
+                .quota_entries
+                .map_or("unlimited".to_owned(), |limit| limit.to_string()),
+            bytes(identity.bytes),
+            identity.quota_bytes.map_or("unlimited".to_owned(), bytes),
+        ),
+    ];
+    for member in &identity.members {
+        let kind = match (member.this, member.cloud) {
+            (true, _) => "this peer",
+            (false, true) => "cloud peer",
+            (false, false) => "device",
+        };
+        lines.push(format!("  {kind:<11}{}", member.key));
+    }
+    lines.extend(identity.removed.iter().map(|key| format!("  removed    {key}")));
+    let orderers: Vec<String> = identity.orderers.iter().map(|key| orderer(identity, key)).collect();
+    lines.push(format!(
+        "  ordered by {}, term {}, up to {}; {} for it",
+        orderers.join(", "),
+        identity.term,
+        identity.head.as_deref().unwrap_or("nothing"),
+        count(identity.pending, "operation waits", "operations wait"),
+    ));
+    lines.join("\n")
+}
+
+fn orderer(identity: &IdentityReport, key: &str) -> String {
+    match identity.members.iter().find(|member| member.key == key) {
+        Some(member) if member.this => "this peer".to_owned(),
+        Some(_) => key.chars().take(8).collect(),
+        // They order for as long as it takes to put something right.
+        None => "the recovery words".to_owned(),
+    }
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// What somebody who runs a relay learns.

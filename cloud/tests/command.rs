@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rhizome::{Confirm, FileKeeper, Pod, PodOptions};
+use rhizome::{Confirm, FileKeeper, PeerAddress, Pod, PodOptions};
 use serde_json::Value;
 
 fn cloud(args: &[&str]) -> Output {
@@ -226,9 +226,16 @@ async fn a_running_server_is_asked_and_logs_no_user_data() {
     let status = json(&cloud(&["status", "--json", "--data", &at]));
     assert_eq!(status["running"], true);
     assert_eq!(status["listening"], listening["addresses"]);
+    assert_eq!(status["address"], listening["address"]);
 
     let again = json(&cloud(&["link", "--json", "--data", &at]));
     let code = again["code"].as_str().unwrap().to_owned();
+    let address = PeerAddress::parse(status["address"].as_str().unwrap());
+    assert_eq!(
+        address,
+        PeerAddress::parse(&code),
+        "what to keep is where the code leads"
+    );
     assert_ne!(Some(code.as_str()), first["code"].as_str());
     let options = PodOptions::new(Arc::new(FileKeeper::new(dir.path().join("keys"))));
     let (pod, _) = Pod::create(dir.path().join("pod"), options, "phone").await.unwrap();
@@ -249,6 +256,20 @@ async fn a_running_server_is_asked_and_logs_no_user_data() {
     assert_eq!(identities[0]["did"], did);
     assert_eq!(identities[0]["entries"], 1);
     assert_eq!(identities[0]["quota_entries"], 100);
+    let device = pod.device().unwrap().to_string();
+    let members = identities[0]["members"].as_array().unwrap();
+    let found = |cloud: bool| members.iter().find(|member| member["cloud"] == cloud).unwrap();
+    assert_eq!(
+        (members.len(), &found(false)["key"]),
+        (2, &Value::from(device.as_str()))
+    );
+    assert_eq!(found(true)["this"], true);
+    assert_eq!(identities[0]["orderers"], serde_json::json!([found(true)["key"]]));
+    assert_eq!(
+        (&identities[0]["pending"], &identities[0]["removed"]),
+        (&0.into(), &serde_json::json!([]))
+    );
+    assert_eq!(identities[0]["head"].as_str().unwrap().len(), 8);
     let changed = json(&cloud(&[
         "quota",
         "--json",
@@ -272,7 +293,6 @@ async fn a_running_server_is_asked_and_logs_no_user_data() {
         let line: Value = serde_json::from_str(line).unwrap();
         assert!(line["level"].is_string());
     }
-    let device = pod.device().unwrap().to_string();
     for secret in [code.as_str(), did.as_str(), "canary", &device, &linked.number] {
         assert!(!logged.contains(secret), "{secret} is in the log:\n{logged}");
     }
@@ -341,5 +361,50 @@ async fn a_server_killed_in_a_burst_has_all_that_it_acknowledged() {
     let status = pod.status().await.unwrap();
     assert_eq!(status.only_here, 0);
     assert!(status.alarms.is_empty(), "{:?}", status.alarms);
+    server.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_says_who_was_removed_and_whom_the_words_brought_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let at = data.to_str().unwrap().to_owned();
+    let mut server = Server::start(&data, &[]);
+    let listening = server.line();
+    let code = server.line()["code"].as_str().unwrap().to_owned();
+    let open = |name: &str| PodOptions::new(Arc::new(FileKeeper::new(dir.path().join(format!("{name}.keys")))));
+    let (phone, words) = Pod::create(dir.path().join("phone"), open("phone"), "phone")
+        .await
+        .unwrap();
+    let yes: Confirm = Arc::new(|_| Box::pin(std::future::ready(true)));
+    phone.link(&code, yes).await.unwrap();
+    phone.sync_once(Duration::from_secs(20), None).await.unwrap();
+    let lost = phone.device().unwrap();
+    phone.shutdown().await;
+    let address = PeerAddress::parse(listening["address"].as_str().unwrap()).unwrap();
+    let new = Pod::recover(dir.path().join("new"), open("new"), "new", &words, &address);
+    let new = new.await.unwrap();
+    new.remove_device(lost).await.unwrap();
+    new.sync_once(Duration::from_secs(20), None).await.unwrap();
+    let heard: Vec<Value> = (0..3).map(|_| server.line()["event"].clone()).collect();
+    assert_eq!(heard, ["number", "linked", "recovered"]);
+
+    let identities = json(&cloud(&["identities", "--json", "--data", &at]));
+    assert_eq!(identities[0]["removed"], serde_json::json!([lost.to_string()]));
+    assert_eq!(identities[0]["devices"], 1);
+    let output = cloud(&["identities", "--data", &at]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        format!("  device     {}", new.device().unwrap()),
+        format!("  removed    {lost}"),
+        format!("  ordered by this peer, term {}", identities[0]["term"]),
+    ] {
+        assert!(text.contains(&line), "{line}: {text}");
+    }
+    assert!(
+        text.contains("1 device, 1 cloud peer") && text.contains("0 operations wait"),
+        "{text}"
+    );
+    new.shutdown().await;
     server.stop();
 }

@@ -396,6 +396,8 @@ class Demo:
         self.teller.done()
         if self.options.check:
             self.read_with_the_other_reader()
+        self.lose_the_phone()
+        self.teller.done()
         if self.canary:
             self.teller.step("the canary is in no file and no log line")
             self.search()
@@ -413,11 +415,13 @@ class Demo:
         tell.step("A phone makes an identity and links the cloud peer")
         began = time.monotonic()
         made = phone.run("init", "--name", "phone")
-        must(len(made["words"].split()) == 24, "init gives 24 words")
+        self.words = made["words"]
+        must(len(self.words.split()) == 24, "init gives 24 words")
         tell.say(made["did"])
         tell.say("24 recovery words were shown once; they are kept nowhere.")
         linked = phone.run("link", self.cloud.code(), "--yes")
         tell.measured("phone: new identity, links the cloud peer", time.monotonic() - began)
+        self.beside_the_words = linked["address"]
         tell.say("Both screens showed %s." % linked["number"])
 
         tell.step("A tablet joins by the phone's code")
@@ -561,6 +565,34 @@ class Demo:
         files = list(files_below(self.cloud.data))
         tell.say("None of %d lines of the journal is in any of its %d files (%s)." %
                  (len(needles), len(files), size(sum(map(os.path.getsize, files)))))
+
+    def lose_the_phone(self):
+        tell, lost, tablet = self.teller, self.phone, self.tablet
+        tell.step("The phone is lost, and 24 words bring everything back on a new one")
+        before = lost.entries()
+        texts = {entry["id"]: lost.show(entry["id"])["text"] for entry in before[:20]}
+        shutil.rmtree(lost.pod)
+        shutil.rmtree(lost.keys)
+        self.cloud.start()
+        self.phone = new = Device(self.place, "new-phone")
+        began = time.monotonic()
+        new.run("recover", "--peer", self.beside_the_words, "--name", "new phone", stdin=self.words.encode())
+        tell.measured("new phone: recovers with the words", time.monotonic() - began)
+        tell.synced("new phone: brings everything back", new.sync())
+        must(new.entries() == before, "the new phone lists what the lost one did")
+        for entry, text in texts.items():
+            must(new.show(entry)["text"] == text, "and reads the same")
+        tell.say("All %d, from nothing but 24 words and the address of the cloud peer." % len(before))
+        new.run("remove", "phone", "--yes")
+        new.run("new", "--title", "The new phone", "-", stdin=b"Bought it at the station. Everything was there before I found a seat.")
+        tell.synced("new phone: puts the lost one out", new.sync())
+        tell.synced("tablet: hears of it", tablet.sync())
+        must(tablet.entries() == new.entries(), "the tablet lists the same")
+        devices = tablet.run("devices")
+        must([device["name"] for device in devices["removed"]] == ["phone"], "the lost phone is out: %s" % json.dumps(devices))
+        must(not tablet.run("status")["alarms"], "nobody has cause for alarm")
+        tell.say("The lost phone is out: it keeps what it had, and reads nothing that is written from now on.")
+        self.cloud.stop()
 
     def read_with_the_other_reader(self):
         tell = self.teller

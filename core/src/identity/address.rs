@@ -17,7 +17,7 @@ const MOST: usize = 64;
 const LONGEST: usize = 255;
 
 impl PeerAddress {
-    /// Reads an address as [`PeerAddress::to_string`] writes it, or takes it out of a code that the peer shows, expired or not. `None` if it
+    /// Reads an address as `to_string` writes it, or takes it out of a code that the peer shows, expired or not. `None` if it
     /// is neither.
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(ticket) = Ticket::parse(text) {

@@ -107,6 +107,35 @@ pub enum Command {
     },
     /// Link a cloud peer or a new device
     Link(Link),
+    /// List your devices and cloud peers, and those that were removed
+    Devices {
+        /// What to do instead
+        #[command(subcommand)]
+        what: Option<Devices>,
+    },
+    /// Remove a device or cloud peer. A removed device keeps, and can read, what it had
+    Remove {
+        /// Its name, or as much of the beginning of its key as no other has
+        device: String,
+        /// Do not ask (for scripts)
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Bring a journal back with its 24 words, which are asked for or read from stdin
+    Recover(Recover),
+    /// The 24 words
+    Words {
+        /// What to do
+        #[command(subcommand)]
+        what: Words,
+    },
+    /// Take the journal back from devices that are in somebody else's hands, with the 24 words. If they removed this device already, `recover` in
+    /// another folder, and take it back there
+    TakeBack {
+        /// Their names, or as much of the beginnings of their keys as no others have
+        #[arg(required = true, value_name = "DEVICE")]
+        devices: Vec<String>,
+    },
     /// Sync once, as a phone does when the system wakes it
     Sync {
         /// Seconds it may take
@@ -134,6 +163,40 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         ack_file: Option<PathBuf>,
     },
+}
+
+/// What to do with devices.
+#[derive(Debug, Subcommand)]
+pub enum Devices {
+    /// Call a device or cloud peer something else
+    Rename {
+        /// Its name, or as much of the beginning of its key as no other has
+        device: String,
+        /// The new name
+        name: String,
+    },
+}
+
+/// What to do with the words.
+#[derive(Debug, Subcommand)]
+pub enum Words {
+    /// Make other words, and show them once. They count after 72 hours, in which the present ones can call it off
+    Change {
+        /// With the present words, which are asked for or read from stdin: the new ones count at once
+        #[arg(long)]
+        at_once: bool,
+    },
+}
+
+/// How to come back.
+#[derive(Debug, Args)]
+pub struct Recover {
+    /// Where the cloud peer is: KEY@host:port, or a code that it shows. Without it, a folder whose device secret is gone is opened
+    #[arg(long, value_name = "ADDRESS")]
+    pub peer: Option<String>,
+    /// What your other devices call this new one
+    #[arg(long, requires = "peer")]
+    pub name: Option<String>,
 }
 
 /// How to join.

@@ -1,9 +1,11 @@
 //! The commands. Each opens the pod, does one thing, and closes it.
 
+mod devices;
 mod importing;
 mod linking;
 mod reading;
 mod syncing;
+mod words;
 mod writing;
 
 use std::{path::PathBuf, sync::Arc};
@@ -11,7 +13,7 @@ use std::{path::PathBuf, sync::Arc};
 use rhizome::{FileKeeper, NetOptions, Pod, PodOptions, Relay};
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, Devices, Words},
     failure::Failure,
     output::Output,
 };
@@ -21,6 +23,7 @@ pub async fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
     match &cli.command {
         Command::Init { name } => return linking::init(cli, output, name.as_deref()).await,
         Command::Join(join) => return linking::join(cli, output, join).await,
+        Command::Recover(recover) => return words::recover(cli, output, recover).await,
         _ => {}
     }
     let pod = Pod::open(dir(cli), options(cli, output)?).await?;
@@ -31,7 +34,7 @@ pub async fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
 
 async fn with_pod(cli: &Cli, output: &Output, pod: &Pod) -> Result<(), Failure> {
     match &cli.command {
-        Command::Init { .. } | Command::Join(_) => unreachable!("they make the pod first"),
+        Command::Init { .. } | Command::Join(_) | Command::Recover(_) => unreachable!("they make the pod first"),
         Command::New {
             text,
             title,
@@ -48,6 +51,15 @@ async fn with_pod(cli: &Cli, output: &Output, pod: &Pod) -> Result<(), Failure> 
         } => writing::edit(pod, output, id, append.as_deref(), text.as_deref(), title.as_deref()).await,
         Command::Import { dir } => importing::import(pod, output, dir).await,
         Command::Link(link) => linking::link(pod, output, link).await,
+        Command::Devices { what: None } => devices::list(pod, output).await,
+        Command::Devices {
+            what: Some(Devices::Rename { device, name }),
+        } => devices::rename(pod, output, device, name).await,
+        Command::Remove { device, yes } => devices::remove(pod, output, device, *yes).await,
+        Command::Words {
+            what: Words::Change { at_once },
+        } => words::change(pod, output, *at_once).await,
+        Command::TakeBack { devices } => words::take_back(pod, output, devices).await,
         Command::Sync { deadline, budget } => syncing::sync(pod, output, *deadline, *budget).await,
         Command::Live => syncing::live(pod, output).await,
         Command::Status => syncing::status(pod, output).await,

@@ -22,10 +22,13 @@ impl Failure {
         let pod = cli.pod.as_deref().unwrap_or(std::path::Path::new(".")).display();
         let message = match self.kind {
             "no-pod" => format!(
-                "there is no pod in {pod}: `journal --pod {pod} init` makes a new identity there, `join CODE` joins that of another device"
+                "there is no pod in {pod}: `journal --pod {pod} init` makes a new identity there, `join CODE` joins that of another device, `recover --peer ADDRESS` brings one back with its 24 words"
             ),
             "pod-exists" => format!("there is a pod in {pod} already: use it, or choose another folder"),
-            "needs-recovery" => format!("{} (if the secret is kept elsewhere, say --keys DIR)", self.message),
+            "needs-recovery" => format!(
+                "{}: `journal --pod {pod} recover` (if the secret is kept elsewhere, say --keys DIR)",
+                self.message
+            ),
             _ => self.message.clone(),
         };
         Self::new(self.kind, message)

@@ -1,6 +1,6 @@
 //! The only module that prints.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 use rhizome::CodeMatrix;
 use serde_json::{Value as Json, json};
@@ -71,6 +71,24 @@ impl Output {
             self.note(&matrix.blocks(true));
         }
     }
+}
+
+/// Says what is asked for; the answer is typed on the same line.
+pub fn prompt(text: &str) {
+    let mut stderr = io::stderr();
+    let _ = write!(stderr, "{text}");
+    let _ = stderr.flush();
+}
+
+/// Asks a person yes or no. Only `yes` is yes.
+pub fn confirmed(question: &str) -> bool {
+    prompt(&format!("{question} [y/N] "));
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    if !io::stdin().is_terminal() {
+        prompt("\n");
+    }
+    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 /// A person's words as one line of a terminal: no control characters, cut to `width` characters.

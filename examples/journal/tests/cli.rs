@@ -54,6 +54,21 @@ impl Journal {
         self.command(words).output().unwrap()
     }
 
+    /// As [`Journal::json`], of a command that reads the words.
+    fn json_with_words(&self, words: &[&str], recovery: &str) -> Value {
+        let output = self.with_stdin(&[&["--json"], words].concat(), recovery);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// As [`Journal::fails`], of a command that reads the words.
+    fn fails_with_words(&self, words: &[&str], recovery: &str) -> String {
+        let output = self.with_stdin(&[&["--json"], words].concat(), recovery);
+        assert!(!output.status.success(), "{words:?}: {output:?}");
+        let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+        error["error"].as_str().unwrap().to_owned()
+    }
+
     /// What a command that succeeds prints.
     fn text(&self, words: &[&str]) -> String {
         let output = self.run(words);
@@ -421,15 +436,22 @@ fn first_line(child: &mut Child) -> (String, BufReader<std::process::ChildStdout
     (line.trim().to_owned(), stdout)
 }
 
-#[test]
-fn a_second_device_joins_by_a_code() {
-    let (phone, tablet) = (Journal::new(), Journal::none());
-    phone.json(&["new", "from the phone"]);
+/// A second device, and what its `join` said.
+fn join(phone: &Journal, name: &str) -> (Journal, Value) {
+    let tablet = Journal::none();
     let mut showing = phone.start_piped(&["link", "--show", "--yes"]);
     let (code, _stdout) = first_line(&mut showing);
     assert!(code.starts_with("rhizome:"), "{code}");
-    let joined = tablet.json(&["join", &code, "--name", "tablet", "--yes"]);
+    let joined = tablet.json(&["join", &code, "--name", name, "--yes"]);
     assert!(showing.wait().unwrap().success());
+    (tablet, joined)
+}
+
+#[test]
+fn a_second_device_joins_by_a_code() {
+    let phone = Journal::new();
+    phone.json(&["new", "from the phone"]);
+    let (_tablet, joined) = join(&phone, "tablet");
     assert_eq!(joined["did"], phone.json(&["did"])["did"]);
     let names: Vec<Value> = phone.json(&["status"])["peers"]
         .as_array()
@@ -454,4 +476,182 @@ fn a_link_that_a_person_declines_is_not_made() {
     assert!(!showing.wait().unwrap().success());
     assert_eq!(phone.json(&["status"])["peers"].as_array().unwrap().len(), 1);
     assert_eq!(tablet.fails(&["list"]), "no-pod");
+}
+
+/// A cloud peer in this process, and what keeps it going.
+struct Cloud {
+    peer: rhizome_cloud::Peer,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Cloud {
+    fn start(data: &Path) -> Self {
+        let mut options = rhizome_cloud::PeerOptions::new(data);
+        options.net.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let peer = runtime.block_on(rhizome_cloud::Peer::start(options)).unwrap();
+        Self { peer, runtime }
+    }
+
+    fn code(&self) -> String {
+        let _entered = self.runtime.enter();
+        self.peer.code(std::time::Duration::from_secs(600)).to_string()
+    }
+}
+
+fn names(devices: &Value) -> Vec<&str> {
+    let devices = devices.as_array().unwrap().iter();
+    let mut names: Vec<&str> = devices.map(|device| device["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn the_words_and_the_cloud_peer_bring_everything_back() {
+    let lost = Journal::none();
+    let words = lost.json(&["init", "--name", "phone"])["words"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let cloud = Cloud::start(&lost.path("cloud"));
+    let linked = lost.json(&["link", &cloud.code(), "--yes"]);
+    let address = linked["address"].as_str().unwrap();
+    let made = lost.json(&["new", "--title", "Kept", "a line"]);
+    lost.json(&["sync"]);
+    let did = lost.json(&["did"])["did"].clone();
+
+    let new = Journal::none();
+    assert_eq!(new.fails(&["recover"]), "usage");
+    assert_eq!(new.fails(&["recover", "--peer", "somewhere"]), "usage");
+    let recover = ["recover", "--peer", address, "--name", "new phone"];
+    assert_eq!(new.fails_with_words(&recover, ""), "wrong-words");
+    assert_eq!(new.fails_with_words(&recover, "abandon ability"), "wrong-words");
+    // As a person types them.
+    let typed = format!("{}\n", words.to_uppercase().replace(' ', "\n  "));
+    let recovered = new.json_with_words(&recover, &typed);
+    assert_eq!((&recovered["did"], &recovered["name"]), (&did, &"new phone".into()));
+    new.json(&["sync"]);
+    assert_eq!(new.json(&["show", id(&made)])["text"], "a line");
+    assert_eq!(
+        names(&new.json(&["devices"])["devices"]),
+        ["cloud", "new phone", "phone"]
+    );
+
+    // The lost one is put out, and said to keep what it had.
+    let text = new.text(&["remove", "phone", "--yes"]);
+    assert!(text.contains("It keeps, and can read, what it had until now"), "{text}");
+    new.json(&["sync"]);
+    let devices = new.json(&["devices"]);
+    assert_eq!(names(&devices["devices"]), ["cloud", "new phone"]);
+    assert_eq!(names(&devices["removed"]), ["phone"]);
+    assert_eq!(devices["removed"][0]["ordered"], true);
+    let text = new.text(&["devices"]);
+    assert!(
+        text.contains("removed:\n  phone (") && text.contains("cloud peer   cloud ("),
+        "{text}"
+    );
+    assert_eq!(new.fails(&["recover"]), "nothing-lost");
+}
+
+#[test]
+fn the_words_open_a_folder_whose_secret_is_gone() {
+    let journal = Journal::none();
+    let words = journal.json(&["init"])["words"].as_str().unwrap().to_owned();
+    let made = journal.json(&["new", "never sent"]);
+    fs::remove_dir_all(journal.path("keys")).unwrap();
+    let output = journal.run(&["list"]);
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert!(line.contains(" recover`"), "{line}");
+    let other = Journal::none();
+    let others = other.json(&["init"])["words"].as_str().unwrap().to_owned();
+    assert_eq!(journal.fails_with_words(&["recover"], &others), "wrong-words");
+    assert_eq!(journal.json_with_words(&["recover"], &words)["event"], "opened");
+    assert_eq!(journal.json(&["show", id(&made)])["text"], "never sent");
+}
+
+#[test]
+fn devices_are_renamed_and_removed_by_name_or_key() {
+    let phone = Journal::new();
+    let (_tablet, _) = join(&phone, "tablet");
+    let devices = phone.json(&["devices"]);
+    assert_eq!(names(&devices["devices"]), ["laptop", "tablet"]);
+    let all = devices["devices"].as_array().unwrap();
+    let tablet = all.iter().find(|device| device["name"] == "tablet").unwrap();
+    let key = tablet["key"].as_str().unwrap();
+    assert_eq!(
+        phone.json(&["devices", "rename", &key[..16], "old tablet"])["name"],
+        "old tablet"
+    );
+    assert_eq!(names(&phone.json(&["devices"])["devices"]), ["laptop", "old tablet"]);
+    phone.json(&["devices", "rename", "old tablet", "laptop"]);
+    assert_eq!(phone.fails(&["remove", "laptop", "--yes"]), "ambiguous");
+    assert_eq!(phone.fails(&["remove", "nobody", "--yes"]), "no-device");
+    // Nobody says yes.
+    let output = phone.run(&["remove", key]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && said.contains("can read, what it had"),
+        "{said}"
+    );
+    assert!(said.ends_with("scripts say --yes)\n"), "{said}");
+    assert_eq!(phone.json(&["devices"])["removed"], serde_json::json!([]));
+    let output = phone.with_stdin(&["remove", key], "yes\n");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(phone.json(&["devices"])["removed"][0]["key"], key);
+    assert_eq!(
+        phone.fails(&["remove", "laptop", "--yes"]),
+        "identity",
+        "not the device itself"
+    );
+}
+
+#[test]
+fn the_words_change_and_take_a_journal_back() {
+    let laptop = Journal::none();
+    let words = laptop.json(&["init", "--name", "laptop"])["words"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let (phone, _) = join(&laptop, "phone");
+    let made = laptop.json(&["words", "change"]);
+    assert_eq!(
+        (made["words"].as_str().unwrap().split(' ').count(), &made["at_once"]),
+        (24, &false.into())
+    );
+    let at = laptop.json(&["devices"])["words_change_at"].as_u64().unwrap();
+    let hours = at / 3_600_000 - std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / 3600;
+    assert!((71..=73).contains(&hours), "{hours}");
+    for command in ["devices", "status"] {
+        assert!(laptop.text(&[command]).contains("journal take-back"), "{command}");
+    }
+    // They call it off, and put the phone out.
+    assert_eq!(
+        laptop.fails_with_words(&["take-back", "phone"], made["words"].as_str().unwrap()),
+        "wrong-words"
+    );
+    assert_eq!(laptop.fails_with_words(&["take-back", "laptop"], &words), "usage");
+    assert_eq!(
+        laptop.json_with_words(&["take-back", "phone"], &words)["event"],
+        "taken-back"
+    );
+    let devices = laptop.json(&["devices"]);
+    assert_eq!(devices["words_change_at"], Value::Null);
+    assert_eq!(
+        (names(&devices["devices"]), names(&devices["removed"])),
+        (vec!["laptop"], vec!["phone"])
+    );
+    assert_eq!(
+        phone.json(&["devices"])["removed"],
+        serde_json::json!([]),
+        "it knows nothing of it yet"
+    );
+    // With the present words others count at once.
+    let fresh = laptop.json_with_words(&["words", "change", "--at-once"], &words);
+    assert_eq!(
+        laptop.fails_with_words(&["words", "change", "--at-once"], &words),
+        "wrong-words"
+    );
+    laptop.json_with_words(&["words", "change", "--at-once"], fresh["words"].as_str().unwrap());
+    let text = laptop.text(&["words", "change"]);
+    assert!(text.contains("72 hours") && text.contains("24 "), "{text}");
 }

@@ -21,7 +21,7 @@ public struct RhizomeError: Error, Sendable, Hashable {
         case suspended
         /// The pod was shut down, or what was asked was told already.
         case closed
-        /// The arguments: a path, a place, a value, an id, a code, a size.
+        /// The arguments: a path, a place, a value, an id, a code, a size, recovery words.
         case invalidInput
         /// The disk, a damaged file, or the keeper of the device secret.
         case storage

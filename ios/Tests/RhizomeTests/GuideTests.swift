@@ -68,6 +68,33 @@ extension All {
             try await pod.shutdown()
         }
 
+        @Test func a_lost_phone_and_the_words() async throws {
+            let (cloud, folder) = (try await Cloud(scratch), scratch.path("new"))
+            let made = try await Pod.create(at: scratch.path("lost"), name: "My iPhone", keeper: TestKeeper(), options: loopback)
+            let (words, typed, written) = (made.words, made.words.joined(separator: " "), cloud.code)
+            try await cloud.link(to: made.pod)
+            let id = try await made.pod.write("A line")
+            try await made.pod.syncOnce()
+            try await made.pod.shutdown()
+            let personTypes = { (places: [Int]) in places.map { words[$0 - 1] } }
+            // guide: words
+            let quiz = WordsQuiz(words)                                 // once they are on paper, and before they leave the screen
+            show(quiz.isRight(personTypes(quiz.places)))                // three of them, by their places
+
+            // Later, on a new phone: the words, and the address of the cloud peer that was kept beside them.
+            let address = try PeerAddress(written)                      // KEY@host:port
+            let pod = try await Pod.recover(at: folder, name: "New iPhone", words: typed, peer: address, keeper: .keychain)
+            try await pod.syncOnce(within: .seconds(25))                // brings what the cloud peer holds
+
+            for device in try await pod.members.members where device.name == "My iPhone" {
+                try await pod.remove(device: device.key)                // it keeps what it had, and reads nothing that is new
+            }
+            // guide: end
+            #expect(try await pod.collection("journal").get(id) != nil)
+            #expect(try await pod.members.removed.map(\.name) == ["My iPhone"])
+            try await pod.shutdown()
+        }
+
         private func show(_: some Any) {}
         private func personSays(_ number: String?) async -> Bool { number?.count == 6 }
     }

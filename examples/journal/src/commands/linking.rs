@@ -1,19 +1,15 @@
 //! New identities, and devices and cloud peers that join one.
 
-use std::{
-    io::{BufRead, IsTerminal, Write},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use rhizome::{Confirm, Pod};
+use rhizome::{Confirm, PeerAddress, Pod};
 use serde_json::json;
 
-use super::{dir, options};
+use super::{dir, options, words};
 use crate::{
     cli::{Cli, Join, Link},
     failure::Failure,
-    output::Output,
+    output::{Output, confirmed},
 };
 
 /// How long a code is good that is shown here.
@@ -25,24 +21,9 @@ pub async fn init(cli: &Cli, output: &Output, name: Option<&str>) -> Result<(), 
     let (pod, words) = Pod::create(dir(cli), options(cli, output)?, &name).await?;
     let did = pod.did()?;
     output.result(&json!({"did": did, "name": name, "words": *words}), || {
-        let words: Vec<&str> = words.split(' ').collect();
-        let rows: Vec<String> = words
-            .chunks(6)
-            .enumerate()
-            .map(|(row, words)| {
-                let cells = words.iter().enumerate();
-                let cells: Vec<String> = cells
-                    .map(|(column, word)| format!("{:>2} {word:<9}", row * 6 + column + 1))
-                    .collect();
-                format!("  {}", cells.join(" ").trim_end())
-            })
-            .collect();
-        format!(
-            "{did}\n\nWrite these 24 words on paper, now. They bring everything back when every device is lost.\nThey are shown this once \
-             and kept nowhere; whoever has them has your journal.\n\n{}",
-            rows.join("\n")
-        )
+        format!("{did}\n\n{}", words::on_paper(&words))
     });
+    words::quiz(output, &words);
     pod.shutdown().await;
     Ok(())
 }
@@ -81,19 +62,29 @@ pub async fn link(pod: &Pod, output: &Output, link: &Link) -> Result<(), Failure
             invite.finished().await?
         }
     };
+    let cloud = link.code.as_deref().filter(|_| !link.device);
+    let address = cloud.and_then(PeerAddress::parse).map(|address| address.to_string());
     let json = json!({
         "event": "linked", "identity": pod.did()?, "operation": outcome.operation.to_string(), "number": outcome.number,
-        "ordered": outcome.ordered,
+        "ordered": outcome.ordered, "address": address,
     });
-    output.result(&json, || match outcome.ordered {
-        true => "linked".to_owned(),
-        false => "linked; works now, and becomes final at the next sync with the cloud peer".to_owned(),
+    output.result(&json, || {
+        let mut text = match outcome.ordered {
+            true => "linked".to_owned(),
+            false => "linked; works now, and becomes final at the next sync with the cloud peer".to_owned(),
+        };
+        if let Some(address) = &address {
+            text.push_str(&format!(
+                "\nKeep this beside the 24 words; with both, `journal recover` brings everything back:\n  {address}"
+            ));
+        }
+        text
     });
     Ok(())
 }
 
 /// A name that a person's other devices can show: the host's.
-fn this_device() -> String {
+pub fn this_device() -> String {
     let host = std::fs::read_to_string("/etc/hostname").ok();
     let host = host.or_else(|| std::env::var("HOSTNAME").ok());
     host.map(|name| name.trim().to_owned())
@@ -120,16 +111,7 @@ fn confirm(yes: bool) -> Confirm {
 
 fn ask(number: &str) -> bool {
     let (first, last) = number.split_at(number.len() / 2);
-    let mut stderr = std::io::stderr();
-    let _ = write!(
-        stderr,
-        "This screen shows {first} {last}. Does the other one show the same? [y/N] "
-    );
-    let _ = stderr.flush();
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    if !std::io::stdin().is_terminal() {
-        let _ = writeln!(stderr);
-    }
-    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+    confirmed(&format!(
+        "This screen shows {first} {last}. Does the other one show the same?"
+    ))
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rhizome::{PeerReport, PeerStatus, Pod, Status, SyncState, net::StopReason, store::AlarmKind, sync::ByeReason};
 use serde_json::{Value as Json, json};
 
+use super::devices::words_change_line;
 use crate::{
     entry::COLLECTION,
     failure::Failure,
@@ -179,8 +180,10 @@ fn status_json(status: &Status) -> Json {
 pub async fn status(pod: &Pod, output: &Output) -> Result<(), Failure> {
     let status = pod.status().await?;
     let documents = pod.count(COLLECTION).await?;
+    let words_change_at = pod.members().await?.words_change_at;
     let mut json = status_json(&status);
     json["documents"] = documents.into();
+    json["words_change_at"] = words_change_at.into();
     json["did"] = pod.did()?.into();
     output.result(&json, || {
         let mut lines = vec![
@@ -213,6 +216,7 @@ pub async fn status(pod: &Pod, output: &Output) -> Result<(), Failure> {
             let entries = count(status.waiting_for_key, "entry waits", "entries wait");
             lines.push(format!("{entries} for a key that has not arrived: sync"));
         }
+        lines.extend(words_change_at.map(words_change_line));
         for alarm in &status.alarms {
             let (when, about) = (when::show_unsigned(alarm.time), alarm.subject.short());
             lines.push(format!("! {when}  {} ({about})", what_happened(alarm.kind)));
