@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::{
     CancelHandle, PodHandle, PodOptions, RhizomeError, SecretKeeper,
     pod::options,
-    runtime::{ask, instant, run, to_its_end},
+    runtime::{ask, instant, run},
 };
 
 /// A device or cloud peer of the identity.
@@ -121,8 +121,16 @@ fn address(peer: &str) -> Result<rhizome::PeerAddress, RhizomeError> {
     })
 }
 
-fn list(words: &Zeroizing<String>) -> Vec<String> {
-    words.split(' ').map(str::to_owned).collect()
+fn joined(words: Vec<String>) -> Zeroizing<String> {
+    let words: Vec<Zeroizing<String>> = words.into_iter().map(Zeroizing::new).collect();
+    let words: Vec<&str> = words.iter().map(|word| word.as_str()).collect();
+    Zeroizing::new(words.join(" "))
+}
+
+/// New recovery words, which are nothing to anybody yet: to be shown, and asked for (see `QuizHandle`), before they are let count. Instant.
+#[uniffi::export]
+pub fn new_words() -> Vec<String> {
+    rhizome::Pod::new_words().split(' ').map(str::to_owned).collect()
 }
 
 /// The address of a cloud peer, `KEY@host:port`, to be kept beside the words: out of a code that the peer shows, or as it is written. Instant.
@@ -244,17 +252,26 @@ impl PodHandle {
         })
     }
 
-    /// Proposes other recovery words, and gives them: show them once. They count 72 hours after this is ordered; until then the present ones
-    /// do. Once begun it ends, whoever waits: words that count and that nobody saw would be lost. Async.
-    pub async fn change_words(&self) -> Result<Vec<String>, RhizomeError> {
-        let pod = self.0.clone();
-        to_its_end(async move { pod.change_words().await.map(|words| list(&words)) }).await
+    /// Proposes that `new` words (see [`new_words`]) are the recovery words; gives the proposal's id. They count 72 hours after it is ordered;
+    /// until then the present ones do, and can call it off. Async.
+    pub async fn change_words(
+        &self,
+        new: Vec<String>,
+        cancel: Option<Arc<CancelHandle>>,
+    ) -> Result<String, RhizomeError> {
+        let (pod, new) = (self.0.clone(), joined(new));
+        propose(cancel, async move { pod.change_words(&new).await }).await
     }
 
     /// As [`PodHandle::change_words`], by the present words: the new ones count at once, and the present ones never again. Async.
-    pub async fn change_words_at_once(&self, words: String) -> Result<Vec<String>, RhizomeError> {
-        let (pod, words) = (self.0.clone(), Zeroizing::new(words));
-        to_its_end(async move { pod.change_words_at_once(&words).await.map(|words| list(&words)) }).await
+    pub async fn change_words_at_once(
+        &self,
+        words: String,
+        new: Vec<String>,
+        cancel: Option<Arc<CancelHandle>>,
+    ) -> Result<(), RhizomeError> {
+        let (pod, words, new) = (self.0.clone(), Zeroizing::new(words), joined(new));
+        run(cancel, async move { pod.change_words_at_once(&words, &new).await }).await
     }
 
     /// Takes the identity back from `thieves`, devices of it that are in somebody else's hands, by the present words: they and every device
@@ -290,9 +307,7 @@ impl QuizHandle {
     /// Asks for three of `words`. Instant.
     #[uniffi::constructor]
     pub fn new(words: Vec<String>) -> Arc<Self> {
-        let words: Vec<Zeroizing<String>> = words.into_iter().map(Zeroizing::new).collect();
-        let words: Vec<&str> = words.iter().map(|word| word.as_str()).collect();
-        Arc::new(Self(rhizome::WordsQuiz::new(&Zeroizing::new(words.join(" ")))))
+        Arc::new(Self(rhizome::WordsQuiz::new(&joined(words))))
     }
 
     /// The places asked for, from 1 to 24, lowest first. Instant.

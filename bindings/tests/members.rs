@@ -10,7 +10,7 @@ use common::{Answers, TestKeeper, cloud_peer, loopback};
 use rhizome_cloud::Peer;
 use rhizome_ffi::{
     DocumentWrite, EditOp, PathKey, PodHandle, ProposalState, QuizHandle, RhizomeError, Value, create_pod, join_pod,
-    open_pod, peer_address, recover_folder, recover_pod,
+    new_words, open_pod, peer_address, recover_folder, recover_pod,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -134,13 +134,24 @@ async fn the_words_and_the_cloud_peer_bring_everything_back() {
     assert_ne!(again.map(|id| new.proposal(id).unwrap()), Some(ProposalState::Void));
 
     // The words change at once, by themselves; the old ones are nobody's.
-    let fresh = new.change_words_at_once(words.clone()).await.unwrap();
+    let fresh = new_words();
     assert_eq!(fresh.len(), 24);
+    new.change_words_at_once(words.clone(), fresh.clone(), None)
+        .await
+        .unwrap();
     assert_eq!(
-        code(new.change_words_at_once(words.clone()).await).as_deref(),
+        code(new.change_words_at_once(words.clone(), new_words(), None).await).as_deref(),
         Some("wrong-words")
     );
-    assert_eq!(new.change_words().await.unwrap().len(), 24);
+    assert_eq!(
+        code(
+            new.change_words_at_once(fresh.join(" "), vec!["word".to_owned()], None)
+                .await
+        )
+        .as_deref(),
+        Some("wrong-words")
+    );
+    new.change_words(new_words(), None).await.unwrap();
     sync(&new).await;
     assert!(new.members(None).await.unwrap().words_change_at.is_some());
     assert_eq!(

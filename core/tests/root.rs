@@ -4,17 +4,27 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use common::replicas::{Member, converse};
 use rhizome::{
+    Document, DocumentId, Event, Value,
     crypto::{DeviceSecret, Hash, PublicKey, Random, SeededRandom},
+    document::Documents,
     identity::{
         Body, Commit, CommitCore, Cutoff, IdentityError, KeyRing, Keys, Operation, Proposer, RecoverySecret, Standing,
         State, Verdict, VoidReason, add_device, cancel_erase, change_orderers, change_orderers_by_vote, consent, erase,
         genesis, raise_cutoff, remove_device, rename_device, rewrap, rotate_recovery, votes_for,
     },
-    log::{AuthorId, Position, Range},
+    log::{AuthorId, DocumentChange, Position, Range, SessionId, Time, Writer, make_entry},
+    path,
+    store::Views,
     sync::{Known, Refusal, ReplicaError},
 };
 
@@ -401,7 +411,7 @@ fn a_device_that_slept_through_ten_removals_reads_everything_with_one_wrap() {
     let sleeper = members.remove(1);
     let mut first = members.remove(0);
     let mut sealed = Vec::new();
-    let cloud = peer(&mut first, 900);
+    let cloud = peer(&mut first, 9_900);
     for (n, victim) in members.iter().enumerate() {
         if n == 5 {
             // Half-way another one takes over the order.
@@ -893,4 +903,74 @@ fn an_erasure_waits_a_week_and_can_be_called_off_until_then() {
         vec![cutoff],
     );
     assert_eq!(log.known.ordered.judge(&raise), Verdict::Void(VoidReason::Unknown));
+}
+
+/// Views show what counts, and nothing else, whatever they showed before.
+#[test]
+fn what_was_folded_and_does_not_count_any_more_is_not_shown() {
+    let mut member = Member::first(1);
+    let stream = member.stream("journal");
+    let start = member.begin_log(stream);
+    let mut after = Position::start(&start.id());
+    let ids = [1u8, 2].map(|n| DocumentId([n; 16]));
+    for document in ids {
+        let session = SessionId(document.0);
+        let mut opened = Document::new(&DocumentChange::actor(&start.id(), &document, &session));
+        let ((), changes) = opened
+            .edit::<(), rhizome::DocumentError>(|edit| edit.set(&path(["n"]), Value::Int(1)))
+            .unwrap();
+        let ring = member.ring();
+        let epoch = ring.streams()[&stream].current;
+        let writer = Writer {
+            signing: &member.keys.signing,
+            author: start.id(),
+            after,
+            epoch,
+            key: ring.epoch(&epoch).unwrap(),
+            head: None,
+        };
+        let change = Event::Document(DocumentChange {
+            collection: "journal".into(),
+            document,
+            session,
+            changes,
+        });
+        let entry = make_entry(&mut member.random, &writer, Time::from_millis(1), &[vec![change]]).unwrap();
+        after = entry.position();
+        member
+            .replica
+            .store()
+            .write(move |write| write.append_own(&entry))
+            .wait()
+            .unwrap();
+    }
+    let counts = Arc::new(AtomicU64::new(3));
+    let (store, identity, limit) = (
+        member.replica.store().clone(),
+        member.replica.identity(),
+        counts.clone(),
+    );
+    let heads = Box::new(move || {
+        let mut heads = store.read(|read| read.heads(&identity))?;
+        let limit = limit.load(Ordering::SeqCst);
+        heads
+            .values_mut()
+            .flatten()
+            .for_each(|branch| branch.head.seq = branch.head.seq.min(limit));
+        Ok(heads)
+    });
+    let documents = Documents::with_heads(member.replica.store().clone(), Views::in_memory().unwrap(), heads);
+    let shown = |entries| {
+        assert_eq!(documents.fold(&member.ring()).unwrap().entries, entries);
+        assert_eq!(documents.behind().unwrap(), 0);
+        ids.map(|id| documents.get(&id).unwrap().is_some())
+    };
+    assert_eq!(shown(2), [true, true]);
+    counts.store(2, Ordering::SeqCst);
+    assert_eq!(shown(1), [true, false], "made again from what counts");
+    assert_eq!(shown(0), [true, false], "once");
+    counts.store(3, Ordering::SeqCst);
+    assert_eq!(shown(1), [true, true]);
+    counts.store(1, Ordering::SeqCst);
+    assert_eq!(shown(0), [false, false]);
 }

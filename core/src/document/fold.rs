@@ -199,17 +199,22 @@ impl Documents {
     fn unfolded(&self) -> Result<Vec<(AuthorId, BranchHead, u64)>, StoreError> {
         let heads = (self.heads)()?;
         let mut cursors = self.noted(|views| views.cursors())?;
-        let counts = |(author, branch): &(AuthorId, u32), cursor: u64| {
-            let branches = heads.get(author).map_or(&[][..], Vec::as_slice);
-            branches
-                .iter()
-                .any(|head| head.branch == *branch && cursor <= head.head.seq)
+        let beyond = |heads: &BTreeMap<AuthorId, Vec<BranchHead>>| {
+            let counts = |((author, branch), cursor): (&(AuthorId, u32), &u64)| {
+                let branches = heads.get(author).map_or(&[][..], Vec::as_slice);
+                branches
+                    .iter()
+                    .any(|head| head.branch == *branch && *cursor <= head.head.seq)
+            };
+            !cursors.iter().all(counts)
         };
-        if cursors.iter().any(|(place, cursor)| !counts(place, *cursor)) {
+        // Somebody may have written and folded since the heads were read: asked once more, now that the cursors are older.
+        if beyond(&heads) && beyond(&(self.heads)()?) {
             // Something was folded that does not count: a device was removed by somebody who had seen less of it. What it changed is not undone
             // one by one.
             tracing::warn!("entries that do not count were folded: the views are folded again from the log");
             self.views.with(|views| views.clear())?;
+            self.note_failure();
             cursors.clear();
         }
         let branches = heads

@@ -76,17 +76,23 @@ extension Pod {
             })
     }
 
-    /// Proposes other recovery words, and gives them: show them once. They count 72 hours after this is put in order; until then the present ones
-    /// do, and can call it off.
-    ///
-    /// Once begun it comes to its end, even if the task is cancelled: words that count and that nobody saw would be of no use.
-    public func changeWords() async throws -> [String] { try await uncancelled { try await handle.changeWords() } }
+    /// New recovery words, for ``changeWords(to:)``. They are nothing to anybody yet: show them, ask for three of them (``WordsQuiz``), and only then let
+    /// them count.
+    public static func newWords() -> [String] { RhizomeCore.newWords() }
 
-    /// As ``changeWords()``, by the present words: the new ones count at once, and the present ones never again.
+    /// Proposes other recovery words. They count 72 hours after this is put in order; until then the present ones do, and can call it off.
+    ///
+    /// - Throws: ``RhizomeError/Kind/invalidInput`` with the code `wrong-words` if they are no words.
+    @discardableResult
+    public func changeWords(to new: [String]) async throws -> ProposalID {
+        ProposalID(rawValue: try await cancellable { try await handle.changeWords(new: new, cancel: $0) })
+    }
+
+    /// As ``changeWords(to:)``, by the present words: the new ones count at once, and the present ones never again.
     ///
     /// - Throws: ``RhizomeError/Kind/invalidInput`` with the code `wrong-words` if they are not the present words.
-    public func changeWords(with words: String) async throws -> [String] {
-        try await uncancelled { try await handle.changeWordsAtOnce(words: words) }
+    public func changeWords(to new: [String], with words: String) async throws {
+        try await cancellable { try await handle.changeWordsAtOnce(words: words, new: new, cancel: $0) }
     }
 
     /// Takes the identity back from devices of it that are in somebody else's hands, by the present words: they and every device that they let in

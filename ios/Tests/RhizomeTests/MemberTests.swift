@@ -60,7 +60,7 @@ extension All {
             #expect(await failure { try await phone.remove(device: "tablet") }?.code == "id")
             #expect(await failure { _ = try phone.proposalState(ProposalID(rawValue: "x")) }?.code == "id")
             // The tablet is stolen, and its thief wants other words.
-            _ = try await tablet.changeWords()
+            try await tablet.changeWords(to: Pod.newWords())
             let unseen = try await tablet.write("of the thief")
             for pod in [tablet, phone] { try await sync(pod) }
             #expect(try await phone.members.wordsChange != nil)
@@ -116,12 +116,12 @@ extension All {
             #expect(!quiz.isRight(["x", "y", "z"]))
 
             #expect(try await pod.members.wordsChange == nil)
-            #expect(try await pod.changeWords(with: words).count == 24)
-            #expect(await failure { _ = try await pod.changeWords(with: words) }?.code == "wrong-words")
-            // Words that nobody saw would be of no use: a task that is cancelled gets them all the same.
-            let changing = Task { try await pod.changeWords() }
-            changing.cancel()
-            #expect(try await changing.value.count == 24)
+            let fresh = Pod.newWords()
+            #expect(fresh.count == 24)
+            try await pod.changeWords(to: fresh, with: words)
+            #expect(await failure { try await pod.changeWords(to: Pod.newWords(), with: words) }?.code == "wrong-words")
+            #expect(await failure { try await pod.changeWords(to: ["word"]) }?.code == "wrong-words")
+            try await pod.changeWords(to: Pod.newWords())
             let change = try #require(try await pod.members.wordsChange)
             #expect((71 * 3600.0...73 * 3600).contains(change.timeIntervalSinceNow))
             try await pod.shutdown()

@@ -60,22 +60,23 @@ pub async fn recover(cli: &Cli, output: &Output, recover: &Recover) -> Result<()
     Ok(())
 }
 
-/// Makes other words.
+/// Makes other words. They are shown, and asked for, before they count.
 pub async fn change(pod: &Pod, output: &Output, at_once: bool) -> Result<(), Failure> {
-    let words = match at_once {
-        true => pod.change_words_at_once(&typed()?).await?,
-        false => pod.change_words().await?,
-    };
-    output.result(&json!({"words": *words, "at_once": at_once}), || {
-        let when = match at_once {
-            true => "These count from now on, and the old ones never again.",
-            false => {
-                "These count 72 hours after the next `journal sync` has put the change in order. Until then the old ones do, and can call it off: keep both."
-            }
-        };
-        format!("{}\n\n{when}", on_paper(&words))
-    });
+    let present = at_once.then(typed).transpose()?;
+    let words = Pod::new_words();
+    output.result(&json!({"words": *words, "at_once": at_once}), || on_paper(&words));
     quiz(output, &words);
+    match present {
+        Some(present) => pod.change_words_at_once(&present, &words).await?,
+        None => drop(pod.change_words(&words).await?),
+    }
+    output.note(match at_once {
+        true => "\nThese words count from now on, and the old ones never again.",
+        false => {
+            "\nThese words count 72 hours after the next `journal sync` has put the change in order. Until then the old ones do, and can call it off: \
+             keep both."
+        }
+    });
     Ok(())
 }
 
