@@ -27,8 +27,8 @@ pub use operation::{
 };
 pub use propose::{
     MAX_TARGETS, Proposer, add_device, add_peer, cancel_erase, change_orderers, change_orderers_by_vote, erase,
-    genesis, new_epochs, raise_cutoff, remove_device, remove_peer, rename_device, rewrap, rotate_recovery, streams,
-    votes_for,
+    genesis, heal, new_epochs, raise_cutoff, remove_device, remove_peer, rename_device, rewrap, rotate_recovery,
+    streams, votes_for,
 };
 pub use recovery::RecoverySecret;
 pub use state::{Device, Erasure, Peer, Precedence, Removed, RemovedPeer, State, Verdict, VoidReason};

@@ -20,7 +20,7 @@ use rhizome::{
     identity::{
         Body, Commit, CommitCore, Cutoff, IdentityError, KeyRing, Keys, Operation, Proposer, RecoverySecret, Standing,
         State, Verdict, VoidReason, add_device, cancel_erase, change_orderers, change_orderers_by_vote, consent, erase,
-        genesis, raise_cutoff, remove_device, rename_device, rewrap, rotate_recovery, votes_for,
+        genesis, heal, raise_cutoff, remove_device, rename_device, rewrap, rotate_recovery, votes_for,
     },
     log::{AuthorId, DocumentChange, Position, Range, SessionId, Time, Writer, make_entry},
     path,
@@ -57,9 +57,10 @@ impl Member {
 
     /// Makes the identity key anew if it must be, as a pod does before it writes.
     fn heal(&mut self) {
-        if self.replica.known().tentative.needs_rewrap() {
-            self.propose(|random, by, state, ring| rewrap(random, by, (state, ring)))
-                .unwrap();
+        let (known, ring) = (self.replica.known(), self.ring());
+        let by = Proposer::of(&known.tentative, &ring, &self.keys.signing).unwrap();
+        if let Some(operation) = heal(&mut self.random, &by, (&known.tentative, &ring)).unwrap() {
+            self.replica.take_operation(operation).unwrap();
         }
     }
 

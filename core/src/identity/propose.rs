@@ -267,6 +267,33 @@ pub fn new_epochs(random: &mut dyn Random, by: &Proposer<'_>, streams: &[(Stream
     propose_sealed(random, by, Body::NewEpoch {}, Some(part))
 }
 
+/// What whoever has `signing` and the keys in `ring` should propose for the sake of all: a new identity key, where somebody knows the current
+/// one who should not or lacks it who should; or the keys that were made at once with the current one, sealed under it, so that
+/// who came meanwhile reads what was written under them. `None` if nothing is amiss, or it is no device.
+///
+/// # Errors
+/// As [`remove_device`].
+pub fn heal(
+    random: &mut dyn Random,
+    by: &Proposer<'_>,
+    (state, ring): (&State, &KeyRing),
+) -> Result<Option<Operation>, IdentityError> {
+    if !state.devices().contains_key(&by.signing.public()) {
+        return Ok(None);
+    }
+    if state.needs_rewrap() {
+        return rewrap(random, by, (state, ring)).map(Some);
+    }
+    if by.beside.is_empty() || ring.identity_key(&state.key_id()).is_none() {
+        return Ok(None);
+    }
+    let part = SealedPart {
+        previous: by.beside.clone(),
+        ..Default::default()
+    };
+    Ok(Some(propose_sealed(random, by, Body::NewEpoch {}, Some(part))))
+}
+
 /// A new identity key for `state`'s devices but `without`, and for the recovery key, with new epochs of all streams under it.
 fn fresh_key(
     random: &mut dyn Random,

@@ -5,8 +5,8 @@ use crate::{
     crypto::{Hash, OsRandom, PublicKey},
     error::Error,
     identity::{
-        MAX_TARGETS, Verdict, change_orderers, change_orderers_by_vote, raise_cutoff, remove_device, remove_peer,
-        rename_device, rewrap, votes_for,
+        MAX_TARGETS, Proposer, Verdict, change_orderers, change_orderers_by_vote, heal, raise_cutoff, remove_device,
+        remove_peer, rename_device, votes_for,
     },
     sync::ReplicaError,
 };
@@ -189,13 +189,15 @@ impl Running {
         Ok(id)
     }
 
-    /// Makes the identity key anew where somebody knows it who should not, or lacks it who should.
+    /// Proposes what is amiss with the identity's keys, if anything is.
     pub fn heal(&self) -> Result<(), Error> {
-        let state = &self.replica.known().tentative;
-        let member = state.devices().contains_key(&self.keys.signing.public());
-        if member && state.needs_rewrap() {
-            self.replica
-                .propose(&self.keys, |by, state, ring| rewrap(&mut OsRandom, by, (state, ring)))?;
+        let (known, ring) = self.known_keys();
+        let Some(mut by) = Proposer::of(&known.tentative, &ring, &self.keys.signing) else {
+            return Ok(());
+        };
+        by.seen = known.ordered.head();
+        if let Some(operation) = heal(&mut OsRandom, &by, (&known.tentative, &ring))? {
+            self.replica.take_operation(operation)?;
         }
         Ok(())
     }

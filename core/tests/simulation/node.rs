@@ -200,7 +200,8 @@ impl Node {
         let ring = self.ring();
         let replica = self.running()?.replica.clone();
         let known = replica.known();
-        let by = Proposer::of(&known.ordered, &ring, &self.keys.signing)?;
+        let mut by = Proposer::of(&known.tentative, &ring, &self.keys.signing)?;
+        by.seen = known.ordered.head();
         Some((make(&mut self.random, &by, &known), replica))
     }
 

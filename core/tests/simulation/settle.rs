@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rhizome::{crypto::Hash, store::AlarmKind, sync::Known};
+use rhizome::{crypto::Hash, identity::heal, store::AlarmKind, sync::Known};
 
 use super::{
     failure::{Failure, broken, ensure},
@@ -23,7 +23,7 @@ impl World {
             return names.iter().try_for_each(|name| self.look_at_disk(*name));
         }
         for round in 0.. {
-            let moved = self.everybody_meets(&names, round)?;
+            let moved = self.everybody_meets(&names, round)? | self.heal(&names)?;
             let digests = names.iter().map(|name| self.digest(*name));
             let digests: BTreeSet<Hash> = digests.collect::<Result<_, _>>()?;
             if digests.len() == 1 && !moved {
@@ -41,6 +41,26 @@ impl World {
             );
         }
         self.check_agreement(&names)
+    }
+
+    /// As every pod does before it syncs: proposes what is amiss with the identity's keys.
+    fn heal(&mut self, names: &[u64]) -> Result<bool, Failure> {
+        let mut healed = false;
+        for name in names {
+            let node = self.nodes.get_mut(name).expect("one of them");
+            if node.peer {
+                continue;
+            }
+            let ring = node.ring();
+            let proposed = node.propose(|random, by, known| heal(random, by, (&known.tentative, &ring)));
+            if let Some((Ok(Some(operation)), replica)) = proposed {
+                replica
+                    .take_operation(operation)
+                    .map_err(broken("what heals the keys cannot be proposed"))?;
+                healed = true;
+            }
+        }
+        Ok(healed)
     }
 
     fn everybody_meets(&mut self, names: &[u64], round: usize) -> Result<bool, Failure> {
