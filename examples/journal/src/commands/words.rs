@@ -13,7 +13,6 @@ use crate::{
 };
 
 const WORDS: usize = 24;
-const LINGER: &str = "What you type stays on the screen: clear it afterwards.";
 
 /// Brings a journal back: on an empty folder as a new device, on one whose secret is gone as the device it was.
 pub async fn recover(cli: &Cli, output: &Output, recover: &Recover) -> Result<(), Failure> {
@@ -129,10 +128,12 @@ pub fn quiz(output: &Output, words: &str) {
         return;
     }
     output.note("\nThree of them, to see that they are on the paper (an empty line skips this):");
-    let passed = examine(words, |place| {
+    let ask = |place| {
         prompt(&format!("  word {place}: "));
         line(&mut stdin.lock()).filter(|word| !word.trim().is_empty())
-    });
+    };
+    let wrong = || output.note("One of them is another word. Look at the paper, and again:");
+    let passed = examine(words, ask, wrong);
     output.note(if passed {
         "That is right."
     } else {
@@ -141,7 +142,7 @@ pub fn quiz(output: &Output, words: &str) {
 }
 
 /// Asks for three words until all three are right, or none is given.
-fn examine(words: &str, mut ask: impl FnMut(usize) -> Option<Zeroizing<String>>) -> bool {
+fn examine(words: &str, mut ask: impl FnMut(usize) -> Option<Zeroizing<String>>, wrong: impl Fn()) -> bool {
     loop {
         let quiz = WordsQuiz::new(words);
         let mut answers = Vec::new();
@@ -154,6 +155,7 @@ fn examine(words: &str, mut ask: impl FnMut(usize) -> Option<Zeroizing<String>>)
         {
             return true;
         }
+        wrong();
     }
 }
 
@@ -168,7 +170,7 @@ fn typed() -> Result<Zeroizing<String>, Failure> {
             .map_err(system("cannot read the words from stdin"))?;
         return Ok(words);
     }
-    prompt(&format!("The 24 words, in as many lines as you like. {LINGER}\n"));
+    prompt("The 24 words, in as many lines as you like. What you type stays on the screen: clear it afterwards.\n");
     while words.split_whitespace().count() < WORDS {
         let Some(line) = line(&mut stdin.lock()) else { break };
         words.push_str(&line);
@@ -192,18 +194,20 @@ mod tests {
         let all: Vec<String> = (1..=24).map(|place| format!("word{place}")).collect();
         let words = all.join(" ");
         let word = |place: usize| Some(Zeroizing::new(format!(" Word{place}\n")));
-        assert!(examine(&words, word));
-        let mut asked = 0;
-        assert!(examine(&words, |place| {
+        assert!(examine(&words, word, || panic!("it is right")));
+        let (mut asked, told) = (0, std::cell::Cell::new(0));
+        let second_wrong = |place| {
             asked += 1;
             if asked == 2 { word(place % 24 + 1) } else { word(place) }
-        }));
-        assert_eq!(asked, 6, "one was wrong, and it asked again");
-        let mut asked = 0;
-        assert!(!examine(&words, |_| {
+        };
+        assert!(examine(&words, second_wrong, || told.set(told.get() + 1)));
+        assert_eq!((asked, told.get()), (6, 1));
+        asked = 0;
+        let nothing = |_| {
             asked += 1;
             None
-        }));
+        };
+        assert!(!examine(&words, nothing, || panic!("nothing was said")));
         assert_eq!(asked, 1);
     }
 
