@@ -550,7 +550,7 @@ fn the_words_and_the_cloud_peer_bring_everything_back() {
         text.contains("removed:\n  phone (") && text.contains("cloud peer   cloud ("),
         "{text}"
     );
-    assert_eq!(new.fails(&["recover"]), "nothing-lost");
+    assert_eq!(new.fails(&recover), "nothing-lost");
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! The 24 words: coming back with them, changing them, and taking the journal back from a thief.
 
-use std::io::{BufRead, IsTerminal, Read};
+use std::{
+    io::{BufRead, IsTerminal, Read},
+    path::PathBuf,
+};
 
-use rhizome::{PeerAddress, Pod, WordsQuiz, Zeroizing};
+use rhizome::{PeerAddress, Pod, PodOptions, WordsQuiz, Zeroizing};
 use serde_json::json;
 
 use super::{devices, dir, linking::this_device, options};
@@ -17,29 +20,21 @@ const WORDS: usize = 24;
 /// Brings a journal back: on an empty folder as a new device, on one whose secret is gone as the device it was.
 pub async fn recover(cli: &Cli, output: &Output, recover: &Recover) -> Result<(), Failure> {
     let (dir, options) = (dir(cli), options(cli, output)?);
-    let Some(peer) = &recover.peer else {
-        match Pod::open(&dir, options.clone()).await {
-            Ok(pod) => {
-                pod.shutdown().await;
-                let message = "nothing is lost: this journal opens without its words".to_owned();
-                return Err(Failure::new("nothing-lost", message));
-            }
-            Err(rhizome::Error::NoPod) => {
-                let message = "there is no pod in this folder: say where the cloud peer is, with --peer KEY@host:port";
-                return Err(Failure::new("usage", message.to_owned()));
-            }
-            Err(rhizome::Error::NeedsRecovery) => {}
-            Err(other) => return Err(other.into()),
+    // Whatever is wrong is told before a person types 24 words.
+    match Pod::open(&dir, options.clone()).await {
+        Ok(pod) => {
+            pod.shutdown().await;
+            let message = "nothing is lost: this journal opens without its words".to_owned();
+            return Err(Failure::new("nothing-lost", message));
         }
-        let words = typed()?;
-        let pod = Pod::recover_folder(dir, options, &words).await?;
-        let did = pod.did()?;
-        output.result(&json!({"event": "opened", "did": did}), || {
-            format!("opened {did}\nThe device secret is kept again.")
-        });
-        pod.shutdown().await;
-        return Ok(());
-    };
+        Err(rhizome::Error::NeedsRecovery) => return open_again(output, recover, dir, options).await,
+        Err(rhizome::Error::NoPod) => {}
+        Err(other) => return Err(other.into()),
+    }
+    let peer = recover.peer.as_deref().ok_or_else(|| {
+        let message = "there is no pod in this folder: say where the cloud peer is, with --peer KEY@host:port";
+        Failure::new("usage", message.to_owned())
+    })?;
     let peer = PeerAddress::parse(peer).ok_or_else(|| {
         let message =
             "this is not the address of a cloud peer: one is written KEY@host:port, or is a code that it shows";
@@ -54,6 +49,23 @@ pub async fn recover(cli: &Cli, output: &Output, recover: &Recover) -> Result<()
             "recovered {did}\n`journal sync` brings what the cloud peer holds. What was lost is still one of your devices: `journal devices` lists \
              it, `journal remove` puts it out."
         )
+    });
+    pod.shutdown().await;
+    Ok(())
+}
+
+/// Opens a folder whose secret is gone.
+async fn open_again(output: &Output, recover: &Recover, dir: PathBuf, options: PodOptions) -> Result<(), Failure> {
+    if recover.peer.is_some() {
+        output.note(
+            "The journal in this folder is all here but for its secret: the words open it, and no cloud peer is asked.",
+        );
+    }
+    let words = typed()?;
+    let pod = Pod::recover_folder(dir, options, &words).await?;
+    let did = pod.did()?;
+    output.result(&json!({"event": "opened", "did": did}), || {
+        format!("opened {did}\nThe device secret is kept again.")
     });
     pod.shutdown().await;
     Ok(())
