@@ -38,6 +38,10 @@ pub async fn rename(pod: &Pod, output: &Output, whom: &str, name: &str) -> Resul
 /// Removes one.
 pub async fn remove(pod: &Pod, output: &Output, whom: &str, yes: bool) -> Result<(), Failure> {
     let member = find(&pod.members().await?, whom)?;
+    if member.this {
+        let message = "this is the device itself: remove it on another one".to_owned();
+        return Err(Failure::new("usage", message));
+    }
     let keeps = if member.cloud {
         "It keeps the sealed entries that it stored, and could never read them."
     } else {

@@ -1,8 +1,11 @@
 //! The 24 words: coming back with them, changing them, and taking the journal back from a thief.
 
-use std::io::{BufRead, IsTerminal, Read};
+use std::{
+    io::{BufRead, IsTerminal, Read},
+    path::PathBuf,
+};
 
-use rhizome::{PeerAddress, Pod, WordsQuiz, Zeroizing};
+use rhizome::{PeerAddress, Pod, PodOptions, WordsQuiz, Zeroizing};
 use serde_json::json;
 
 use super::{devices, dir, linking::this_device, options};
@@ -13,34 +16,25 @@ use crate::{
 };
 
 const WORDS: usize = 24;
-const LINGER: &str = "What you type stays on the screen: clear it afterwards.";
 
 /// Brings a journal back: on an empty folder as a new device, on one whose secret is gone as the device it was.
 pub async fn recover(cli: &Cli, output: &Output, recover: &Recover) -> Result<(), Failure> {
     let (dir, options) = (dir(cli), options(cli, output)?);
-    let Some(peer) = &recover.peer else {
-        match Pod::open(&dir, options.clone()).await {
-            Ok(pod) => {
-                pod.shutdown().await;
-                let message = "nothing is lost: this journal opens without its words".to_owned();
-                return Err(Failure::new("nothing-lost", message));
-            }
-            Err(rhizome::Error::NoPod) => {
-                let message = "there is no pod in this folder: say where the cloud peer is, with --peer KEY@host:port";
-                return Err(Failure::new("usage", message.to_owned()));
-            }
-            Err(rhizome::Error::NeedsRecovery) => {}
-            Err(other) => return Err(other.into()),
+    // Whatever is wrong is told before a person types 24 words.
+    match Pod::open(&dir, options.clone()).await {
+        Ok(pod) => {
+            pod.shutdown().await;
+            let message = "nothing is lost: this journal opens without its words".to_owned();
+            return Err(Failure::new("nothing-lost", message));
         }
-        let words = typed()?;
-        let pod = Pod::recover_folder(dir, options, &words).await?;
-        let did = pod.did()?;
-        output.result(&json!({"event": "opened", "did": did}), || {
-            format!("opened {did}\nThe device secret is kept again.")
-        });
-        pod.shutdown().await;
-        return Ok(());
-    };
+        Err(rhizome::Error::NeedsRecovery) => return open_again(output, recover, dir, options).await,
+        Err(rhizome::Error::NoPod) => {}
+        Err(other) => return Err(other.into()),
+    }
+    let peer = recover.peer.as_deref().ok_or_else(|| {
+        let message = "there is no pod in this folder: say where the cloud peer is, with --peer KEY@host:port";
+        Failure::new("usage", message.to_owned())
+    })?;
     let peer = PeerAddress::parse(peer).ok_or_else(|| {
         let message =
             "this is not the address of a cloud peer: one is written KEY@host:port, or is a code that it shows";
@@ -55,6 +49,23 @@ pub async fn recover(cli: &Cli, output: &Output, recover: &Recover) -> Result<()
             "recovered {did}\n`journal sync` brings what the cloud peer holds. What was lost is still one of your devices: `journal devices` lists \
              it, `journal remove` puts it out."
         )
+    });
+    pod.shutdown().await;
+    Ok(())
+}
+
+/// Opens a folder whose secret is gone.
+async fn open_again(output: &Output, recover: &Recover, dir: PathBuf, options: PodOptions) -> Result<(), Failure> {
+    if recover.peer.is_some() {
+        output.note(
+            "The journal in this folder is all here but for its secret: the words open it, and no cloud peer is asked.",
+        );
+    }
+    let words = typed()?;
+    let pod = Pod::recover_folder(dir, options, &words).await?;
+    let did = pod.did()?;
+    output.result(&json!({"event": "opened", "did": did}), || {
+        format!("opened {did}\nThe device secret is kept again.")
     });
     pod.shutdown().await;
     Ok(())
@@ -130,10 +141,12 @@ pub fn quiz(output: &Output, words: &str) {
         return;
     }
     output.note("\nThree of them, to see that they are on the paper (an empty line skips this):");
-    let passed = examine(words, |place| {
+    let ask = |place| {
         prompt(&format!("  word {place}: "));
         line(&mut stdin.lock()).filter(|word| !word.trim().is_empty())
-    });
+    };
+    let wrong = || output.note("One of them is another word. Look at the paper, and again:");
+    let passed = examine(words, ask, wrong);
     output.note(if passed {
         "That is right."
     } else {
@@ -142,7 +155,7 @@ pub fn quiz(output: &Output, words: &str) {
 }
 
 /// Asks for three words until all three are right, or none is given.
-fn examine(words: &str, mut ask: impl FnMut(usize) -> Option<Zeroizing<String>>) -> bool {
+fn examine(words: &str, mut ask: impl FnMut(usize) -> Option<Zeroizing<String>>, wrong: impl Fn()) -> bool {
     loop {
         let quiz = WordsQuiz::new(words);
         let mut answers = Vec::new();
@@ -155,6 +168,7 @@ fn examine(words: &str, mut ask: impl FnMut(usize) -> Option<Zeroizing<String>>)
         {
             return true;
         }
+        wrong();
     }
 }
 
@@ -169,7 +183,7 @@ fn typed() -> Result<Zeroizing<String>, Failure> {
             .map_err(system("cannot read the words from stdin"))?;
         return Ok(words);
     }
-    prompt(&format!("The 24 words, in as many lines as you like. {LINGER}\n"));
+    prompt("The 24 words, in as many lines as you like. What you type stays on the screen: clear it afterwards.\n");
     while words.split_whitespace().count() < WORDS {
         let Some(line) = line(&mut stdin.lock()) else { break };
         words.push_str(&line);
@@ -193,18 +207,20 @@ mod tests {
         let all: Vec<String> = (1..=24).map(|place| format!("word{place}")).collect();
         let words = all.join(" ");
         let word = |place: usize| Some(Zeroizing::new(format!(" Word{place}\n")));
-        assert!(examine(&words, word));
-        let mut asked = 0;
-        assert!(examine(&words, |place| {
+        assert!(examine(&words, word, || panic!("it is right")));
+        let (mut asked, told) = (0, std::cell::Cell::new(0));
+        let second_wrong = |place| {
             asked += 1;
             if asked == 2 { word(place % 24 + 1) } else { word(place) }
-        }));
-        assert_eq!(asked, 6, "one was wrong, and it asked again");
-        let mut asked = 0;
-        assert!(!examine(&words, |_| {
+        };
+        assert!(examine(&words, second_wrong, || told.set(told.get() + 1)));
+        assert_eq!((asked, told.get()), (6, 1));
+        asked = 0;
+        let nothing = |_| {
             asked += 1;
             None
-        }));
+        };
+        assert!(!examine(&words, nothing, || panic!("nothing was said")));
         assert_eq!(asked, 1);
     }
 

@@ -54,6 +54,66 @@ public class Pod internal constructor(internal val handle: PodHandle) : AutoClos
     /** The cloud peers of this identity. */
     public suspend fun cloudPeers(): List<CloudPeer> = awaiting { handle.cloudPeers(it) }.map(::CloudPeer)
 
+    /** The identity's devices and cloud peers, and the devices that were removed. */
+    public suspend fun members(): Members = awaiting { handle.members(it) }
+
+    /**
+     * Removes a device, by its signing key; gives the proposal's id. From here on nothing that is written by a device that knows of it can be read by
+     * the removed one, and nothing that it writes counts. It keeps, and can read, what it had until then: nothing is erased there. A device that
+     * does not know yet goes on taking its entries, and those stay. What it wrote and never sent comes in only by [readmitEntries].
+     * [RhizomeException.Refused] for this device itself: another one removes it.
+     */
+    public suspend fun removeDevice(key: String): String = awaiting { handle.removeDevice(key, it) }
+
+    /**
+     * Removes a cloud peer, by its signing key; gives the proposal's id. Devices do not sync with it any more. It keeps what it stored, and could
+     * never read it.
+     */
+    public suspend fun removePeer(key: String): String = awaiting { handle.removePeer(key, it) }
+
+    /** Calls a device or cloud peer something else; gives the proposal's id. */
+    public suspend fun rename(key: String, name: String): String = awaiting { handle.rename(key, name, it) }
+
+    /**
+     * Lets count what is kept here of a removed device ([RemovedMember.kept]): for when it is found again, or was removed with too little of it seen.
+     * Gives the proposal's id; `null` if there is nothing to let count.
+     */
+    public suspend fun readmitEntries(key: String): String? = awaiting { handle.readmitEntries(key, it) }
+
+    /** Asks the present orderer to let another device or cloud peer put proposals in order from here on; gives the proposal's id. */
+    public suspend fun handOver(key: String): String = awaiting { handle.handOver(key, it) }
+
+    /**
+     * As [handOver] where the present orderer is lost: this device votes; gives the proposal's id. Once most devices have, it is done; what the old
+     * one put in order that they had not seen waits for its order again.
+     */
+    public suspend fun voteForOrderer(key: String): String = awaiting { handle.voteForOrderer(key, it) }
+
+    /** How far the proposal with this id is. */
+    public fun proposalState(id: String): ProposalState = instant { handle.proposal(id) }
+
+    /**
+     * Proposes that [new] words, of [newWords], are the recovery words; gives the proposal's id. They count 72 hours after this is put in order; until
+     * then the present ones do, and can call it off. Show them and ask for three of them ([WordsQuiz]) before: words should count which somebody has.
+     */
+    public suspend fun changeWords(new: List<String>): String = awaiting { handle.changeWords(new, it) }
+
+    /**
+     * As [changeWords], by the present words: the [new] ones count at once, and the present ones never again. [RhizomeException.InvalidInput] with the
+     * code `wrong-words` if [words] are not the present ones. What the library holds of words is wiped after use; the virtual machine keeps a string's
+     * memory as long as it likes.
+     */
+    public suspend fun changeWords(new: List<String>, words: String): Unit = awaiting { handle.changeWordsAtOnce(words, new, it) }
+
+    /**
+     * Takes the identity back from [thieves], devices of it that are in somebody else's hands, by the present [words]: they and every device that they let
+     * in are removed, whom they removed comes back, and other words that a device proposed are called off. It counts wherever it comes, whatever they do
+     * meanwhile, as long as these are still the words. What they had read by then, they have read. If they removed this device already, cloud peers no
+     * longer listen to it: [recover] on another one, or in another folder, and take it back there. [RhizomeException.InvalidInput] with the code
+     * `wrong-words` if [words] are not the present ones.
+     */
+    public suspend fun takeBack(words: String, thieves: List<String>): Unit = awaiting { handle.takeBack(words, thieves, it) }
+
     /**
      * The whole job of a background wake: connects, moves what is missing both ways, gets durable receipts and closes, within [deadline] and
      * [byteBudget] (bytes both ways). What was moved stays moved, however it ends; what went wrong with a peer stands in the report.
@@ -101,6 +161,12 @@ public class Pod internal constructor(internal val handle: PodHandle) : AutoClos
 
     /** Makes, opens and joins pods. */
     public companion object {
+        /**
+         * New recovery words, for [changeWords]. They are nothing to anybody yet: show them, ask for three of them ([WordsQuiz]), and only then let them
+         * count.
+         */
+        public fun newWords(): List<String> = instant { dev.rhizome.newWords() }
+
         /** What the library is made of, for bug reports. */
         public val library: About get() = instant { about() }
 
@@ -118,6 +184,23 @@ public class Pod internal constructor(internal val handle: PodHandle) : AutoClos
         /** Makes a code that a device of an identity scans to let this new one in; good for [expiresIn]. */
         public suspend fun awaitLink(options: PodOptions, keeper: SecretKeeper, name: String, expiresIn: Duration = 10.minutes): Joining =
             Joining(awaiting { dev.rhizome.awaitLink(options, keeper, name, seconds(expiresIn), it) })
+
+        /**
+         * Brings an identity back on an empty device with nothing but its 24 [words] and its cloud peer: this becomes a new device, called [name] on the
+         * person's other devices. [words] are as the person types them; letter case and white space between them do not matter. Everything that the
+         * cloud peer holds comes with the next sync. The devices that are lost stay of the identity until they are removed: [removeDevice].
+         * [RhizomeException.InvalidInput] with the code `wrong-words` if they are no words, or not those of an identity that the peer holds.
+         */
+        public suspend fun recover(options: PodOptions, keeper: SecretKeeper, name: String, words: String, peer: PeerAddress): Pod =
+            Pod(awaiting { recoverPod(options, keeper, name, words, peer.toString(), it) })
+
+        /**
+         * Opens a folder whose device secret is gone ([RhizomeException.NeedsRecovery]), with the 24 [words], and gives the keeper the secret again. What
+         * was never sent is there. Asks no network. [RhizomeException.InvalidInput] with the code `wrong-words` if they are not the words of
+         * this folder; nothing was changed then.
+         */
+        public suspend fun recoverFolder(options: PodOptions, keeper: SecretKeeper, words: String): Pod =
+            Pod(awaiting { dev.rhizome.recoverFolder(options, keeper, words, it) })
     }
 }
 

@@ -46,4 +46,40 @@ class GuideTest {
             }
         }
     }
+
+    @Test
+    fun `a lost phone, and the words`() = running {
+        Folder().use { folder ->
+            CloudProcess(folder.file.resolve("cloud")).use { cloud ->
+                val (lost, words) = Pod.create(folder.options("lost"), TestKeeper(), "My phone")
+                linkCloud(lost, cloud)
+                val id = lost.collection("journal").create { setText("text", "words") }.id
+                lost.syncOnce(25.seconds)
+                lost.close()
+                val (typed, written) = words.joinToString(" ") to cloud.code()
+                val (options, keeper) = folder.options("new") to TestKeeper()
+                val said = mutableListOf<Boolean>()
+                val show = { right: Boolean -> said += right }
+                val personTypes = { places: List<Int> -> places.map { words[it - 1] } }
+                // guide: kotlin-words
+                WordsQuiz(words).use { quiz ->
+                    show(quiz.isRight(personTypes(quiz.places))) // three of them, before they leave the screen
+                }
+
+                // Later, on a new phone: the words, and the address of the cloud peer that was kept beside them.
+                val address = PeerAddress(written) // KEY@host:port
+                val pod = Pod.recover(options, keeper, "New phone", typed, address)
+                pod.syncOnce(deadline = 25.seconds) // brings what the cloud peer holds
+
+                for (device in pod.members().members.filter { it.name == "My phone" }) {
+                    pod.removeDevice(device.key) // it keeps what it had, and reads nothing that is new
+                }
+                // guide: end
+                assertEquals(listOf(true), said)
+                assertEquals("words", pod.collection("journal").get(id)?.get("text").text)
+                assertEquals(listOf("My phone"), pod.members().removed.map { it.name })
+                pod.close()
+            }
+        }
+    }
 }

@@ -66,8 +66,12 @@ public class KeystoreKeeper(context: Context) : SecretKeeper {
         if (locked()) now()
         failing(now) {
             val file = file(id)
-            if (file.exists()) throw KeeperException.Failed("there is a secret by this id already")
             val keystore = keystore()
+            if (file.exists()) {
+                if (load(id) != KeptSecret.Absent) throw KeeperException.Failed("there is a secret by this id already")
+                // The key is gone for good and the file opens nothing any more: the recovery words bring the secret back.
+                keystore.deleteEntry(alias(id))
+            }
             // A key without a file is what a crash in between left: no secret is under it.
             val key = keystore.getKey(alias(id), null) as SecretKey? ?: makeKey(id)
             val cipher = Cipher.getInstance(TRANSFORMATION)

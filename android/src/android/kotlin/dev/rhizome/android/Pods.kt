@@ -3,6 +3,7 @@ package dev.rhizome.android
 import android.content.Context
 import dev.rhizome.Joining
 import dev.rhizome.NewPod
+import dev.rhizome.PeerAddress
 import dev.rhizome.Pod
 import dev.rhizome.PodOptions
 import dev.rhizome.RhizomeException
@@ -31,6 +32,19 @@ public suspend fun Pod.Companion.create(context: Context, deviceName: String, na
 /** Makes the app's pod as a new device, called [deviceName], of the identity whose device shows [code]. */
 public suspend fun Pod.Companion.join(context: Context, deviceName: String, code: String, name: String = "pod"): Joining =
     withContext(Dispatchers.IO) { join(prepared(context, name), KeystoreKeeper(context), deviceName, code) }
+
+/** As [Pod.Companion.recover]: makes the app's pod as a new device, called [deviceName], of the identity whose [words] these are. */
+public suspend fun Pod.Companion.recover(
+    context: Context,
+    deviceName: String,
+    words: String,
+    peer: PeerAddress,
+    name: String = "pod",
+): Pod = withContext(Dispatchers.IO) { recover(prepared(context, name), KeystoreKeeper(context), deviceName, words, peer) }
+
+/** As [Pod.Companion.recoverFolder]: opens the app's pod, whose secret the Keystore lost, with its [words]. */
+public suspend fun Pod.Companion.recoverFolder(context: Context, words: String, name: String = "pod"): Pod =
+    withContext(Dispatchers.IO) { recoverFolder(prepared(context, name), KeystoreKeeper(context), words) }
 
 /** Where the app's pod is, for options of one's own. Waits for the disk. */
 public fun podFolder(context: Context, name: String = "pod"): File = File(rhizomeFolder(context), "pods/$name")

@@ -73,7 +73,9 @@ class FakeKeystore : Provider("AndroidKeyStore", "1", "for tests") {
 
         override fun engineSetCertificateEntry(alias: String, certificate: Certificate) = error("not used")
 
-        override fun engineDeleteEntry(alias: String) = error("not used")
+        override fun engineDeleteEntry(alias: String) {
+            keys -= alias
+        }
 
         override fun engineStore(stream: OutputStream?, password: CharArray?) = error("not used")
     }

@@ -114,6 +114,9 @@ class KeystoreKeeperTest {
         thrown<RhizomeException.NeedsRecovery> { Pod.open(application) }
         FakeKeystore.keys += keys
         Pod.open(application).use { assertEquals(did, it.did) }
+        FakeKeystore.keys.clear()
+        Pod.recoverFolder(application, made.words.joinToString(" ")).use { assertEquals(did, it.did) }
+        Pod.open(application).use { assertEquals(did, it.did) }
         thrown<IllegalArgumentException> { Pod.open(application, "../elsewhere") }
     }
 
