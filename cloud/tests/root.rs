@@ -496,3 +496,27 @@ async fn what_was_written_before_joining_an_identity_moves_in() {
     assert!(has(&host, text).await && has(&host, rich).await && has(&joined, own).await);
     assert_eq!(host.events("steps").await.unwrap().len(), 101);
 }
+
+/// The device that the thieves removed has the words typed into it: it is let in again by what they sign.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_thieves_removed_takes_the_identity_back_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let peer = start(dir.path(), "cloud").await;
+    let (laptop, words) = create(dir.path(), "laptop").await;
+    laptop.link(&peer.code(MINUTE).to_string(), yes()).await.unwrap();
+    let phone = join(dir.path(), "phone", &laptop).await;
+    for pod in [&laptop, &phone, &laptop] {
+        sync(pod).await;
+    }
+    phone.remove_device(key(&laptop)).await.unwrap();
+    sync(&phone).await;
+    let report = laptop.sync_once(Duration::from_secs(10), None).await.unwrap();
+    assert!(report.peers[0].result.is_err());
+    laptop.take_back(&words, &[key(&phone)]).await.unwrap();
+    sync(&laptop).await;
+    assert_eq!(names(&laptop).await, ["cloud", "laptop"]);
+    let report = phone.sync_once(Duration::from_secs(10), None).await.unwrap();
+    assert!(report.peers[0].result.is_err());
+    assert_eq!(peer.identities().await.unwrap()[0].devices, 1);
+    peer.stop().await;
+}

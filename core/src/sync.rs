@@ -12,5 +12,5 @@ mod session;
 
 pub use message::{ByeReason, MAX_FRAME, Message, MessageError, RefuseReason};
 pub use regency::Regency;
-pub use replica::{Known, Limits, Refusal, Replica, ReplicaError, Submitted, TakenCommits, WallClock};
+pub use replica::{ADMISSION, Known, Limits, Refusal, Replica, ReplicaError, Submitted, TakenCommits, WallClock};
 pub use session::{Outcome, Session, SessionError};

@@ -77,7 +77,8 @@ impl Pod {
 
     /// Removes a device. From here on nothing that is written by a device that knows of it can be read by the removed one, and nothing that
     /// it writes counts. It keeps, and can read, what it had until then; a device that does not know yet goes on taking its entries,
-    /// and those stay: look at them. What it wrote and never sent comes in only by [`Pod::readmit_entries`] or by the words.
+    /// and those stay: look at them. Sync first where there is time: what only a cloud peer has of it by now does not count, nor does what it
+    /// never sent. The words let it in again, with all of it.
     ///
     /// # Errors
     /// [`crate::identity::IdentityError::Void`] for this device itself: another one removes it.
@@ -101,7 +102,7 @@ impl Pod {
     /// there is nothing to let count.
     pub async fn readmit_entries(&self, device: PublicKey) -> Result<Option<Proposal>, Error> {
         self.work(move |running| {
-            let cutoffs = running.replica.cutoffs(&device)?;
+            let cutoffs = running.replica.beyond(&device)?;
             let mut last = None;
             for some in cutoffs.chunks(MAX_TARGETS) {
                 last = Some(running.raise(device, some.to_vec())?);

@@ -9,10 +9,10 @@ use super::{
 use crate::{
     crypto::{Hash, Kept, OsRandom, PublicKey, Random, Wrap, Zeroizing, decode},
     error::{Error, WordsError},
-    identity::{PeerAddress, RecoverySecret, add_device, consent, rotate_recovery},
+    identity::{Keys, PeerAddress, RecoverySecret, add_device, consent, rotate_recovery},
     net::{Net, NetError, ask_for_log},
     store::{Folder, LogStore, StoreError},
-    sync::{Known, Regency},
+    sync::{ADMISSION, Known, Regency},
 };
 
 /// How long the cloud peer may take to send the identity's log.
@@ -174,6 +174,12 @@ impl Pod {
             let now = (running.options.clock)();
             let mut regency = Regency::begin(&mut OsRandom, &known, &words, now)?;
             work(&mut regency, &running.replica)?;
+            // Others may know that this device was removed, and nothing of what undoes that.
+            let admission = regency.admission(&mut OsRandom, Keys::of(&running.keys))?.encode();
+            running
+                .log
+                .write(move |write| write.set_meta(ADMISSION, &admission))
+                .wait()?;
             let (log, before) = hand_on(regency, running.keys.signing.public(), None)?;
             let commits: Vec<_> = log[before..]
                 .iter()

@@ -4,7 +4,7 @@ use super::{Known, ReplicaError};
 use crate::{
     crypto::{PublicKey, Random, Signature, SigningKey},
     identity::{
-        Body, Commit, IdentityError, KeyRing, Operation, Proposer, RecoverySecret, State, Verdict, add_device,
+        Body, Commit, IdentityError, KeyRing, Keys, Operation, Proposer, RecoverySecret, State, Verdict, add_device,
         add_peer, change_orderers, remove_device, rotate_recovery,
     },
 };
@@ -137,6 +137,16 @@ impl Regency {
             })?;
         }
         Ok(())
+    }
+
+    /// An operation by which the words let the device with these keys in, for whoever knows only that it was removed. It is not put in order:
+    /// here the device may be a member all along.
+    pub fn admission(&self, random: &mut dyn Random, keys: Keys) -> Result<Operation, IdentityError> {
+        let ring = self.known.key_ring_of(&self.words.agreement());
+        let signing = self.words.signing();
+        let by = Proposer::of(&self.known.ordered, &ring, &signing).ok_or(IdentityError::NoKey)?;
+        let name = ring.name(&keys.0).unwrap_or_default();
+        add_device(random, &by, keys, Signature([0; 64]), name)
     }
 
     /// Gives the ordering to `orderer`, a device or peer. Gives the commits, oldest first, with their operations, and how many of them were

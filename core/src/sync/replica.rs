@@ -23,6 +23,9 @@ use crate::{
 /// Milliseconds since 1970, by the device's clock. Passed in, so that a simulation has its own.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// Under this name a store keeps the operation by which the words last let its device in.
+pub const ADMISSION: &str = "admission";
+
 /// What a replica keeps at the most of what others send it.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -324,6 +327,19 @@ impl Replica {
         Ok(start.is_some_and(|start| removed.contains_key(&start.device())))
     }
 
+    /// Where the author logs of a removed device end here that do not count so far.
+    pub fn beyond(&self, device: &PublicKey) -> Result<Vec<Cutoff>, StoreError> {
+        let mut beyond = self.cutoffs(device)?;
+        let counted = self.heads()?;
+        beyond.retain(|Cutoff(author, seq, hash)| {
+            let branches = counted.get(&AuthorId(author.0)).map_or(&[][..], Vec::as_slice);
+            branches
+                .iter()
+                .all(|branch| (branch.head.seq, branch.head.hash) != (*seq, *hash))
+        });
+        Ok(beyond)
+    }
+
     /// Where the author logs of `device` end here: what counts if it is removed now.
     pub fn cutoffs(&self, device: &PublicKey) -> Result<Vec<Cutoff>, StoreError> {
         self.store.read(|read| cutoffs(read, &self.identity, device))
@@ -352,6 +368,12 @@ impl Replica {
             }
         }
         proofs.reverse();
+        if whole
+            && proofs.len() < MAX_PROOFS
+            && let Ok(Some(admission)) = self.store.read(|read| read.meta(ADMISSION))
+        {
+            proofs.push(admission);
+        }
         proofs
     }
 
