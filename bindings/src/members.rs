@@ -252,7 +252,7 @@ impl PodHandle {
         })
     }
 
-    /// Proposes that `new` words (see [`new_words`]) are the recovery words; gives the proposal's id. They count 72 hours after it is ordered;
+    /// Proposes that `new` words (see `new_words`) are the recovery words; gives the proposal's id. They count 72 hours after it is ordered;
     /// until then the present ones do, and can call it off. Async.
     pub async fn change_words(
         &self,

@@ -394,10 +394,10 @@ class Demo:
         self.kill()
         self.look_at_the_cloud()
         self.teller.done()
-        if self.options.check:
-            self.read_with_the_other_reader()
         self.lose_the_phone()
         self.teller.done()
+        if self.options.check:
+            self.read_with_the_other_reader()
         if self.canary:
             self.teller.step("the canary is in no file and no log line")
             self.search()

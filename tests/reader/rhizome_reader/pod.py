@@ -155,7 +155,8 @@ class Verified:
         if here is not None and here != receipt.hash:
             raise BadChain("a receipt for an entry that is another here")
         fold = self.tentative.get(start.owner)
-        if fold is None or receipt.peer not in fold.peers and receipt.peer not in fold.devices:
+        known = fold and {**fold.peers, **fold.devices, **fold.removed, **fold.removed_peers}
+        if fold is None or receipt.peer not in known:
             raise BadChain("a receipt by neither device nor peer of the identity")
         self.receipts += 1
 
