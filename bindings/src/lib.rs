@@ -37,7 +37,8 @@ pub use keeper::{KeeperError, KeptSecret, SecretKeeper};
 pub use linking::{CodeMatrix, LinkOutcome, LinkingHandle};
 pub use logging::{LogLevel, LogRecord, LogSink, LogSinkError, set_log_level, set_log_sink};
 pub use members::{
-    Member, Members, ProposalState, QuizHandle, RemovedMember, new_words, peer_address, recover_folder, recover_pod,
+    Member, Members, ProposalState, QuizHandle, RemovedMember, TakenIn, new_words, peer_address, recover_folder,
+    recover_pod, resolve_did,
 };
 pub use pod::{
     CloudPeerHandle, CreatedPod, LiveHandle, PodHandle, PodOptions, Relay, await_link, create_pod, join_pod, open_pod,

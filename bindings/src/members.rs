@@ -133,6 +133,25 @@ pub fn new_words() -> Vec<String> {
     rhizome::Pod::new_words().split(' ').map(str::to_owned).collect()
 }
 
+/// What moved in from a pod of another identity.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct TakenIn {
+    /// Documents that are here now and were not before.
+    pub documents: u64,
+    /// Events of the applications' own.
+    pub events: u64,
+}
+
+/// The newest DID document in the file of an identity, as JSON; everything in it is verified. Instant.
+#[uniffi::export]
+pub fn resolve_did(did: String, file: Vec<u8>) -> Result<String, RhizomeError> {
+    instant(|| {
+        let resolved = rhizome::resolve(&did, &file, rhizome::Version::Latest);
+        let resolved = resolved.map_err(|error| RhizomeError::invalid("did", error.to_string()))?;
+        Ok(resolved.document.to_string())
+    })
+}
+
 /// The address of a cloud peer, `KEY@host:port`, to be kept beside the words: out of a code that the peer shows, or as it is written. Instant.
 #[uniffi::export]
 pub fn peer_address(text: String) -> Result<String, RhizomeError> {
@@ -272,6 +291,29 @@ impl PodHandle {
     ) -> Result<(), RhizomeError> {
         let (pod, words, new) = (self.0.clone(), Zeroizing::new(words), joined(new));
         run(cancel, async move { pod.change_words_at_once(&words, &new).await }).await
+    }
+
+    /// Takes everything in that was written in `other`, a pod of another identity on this device: for a person who wrote first and linked their
+    /// other devices later. What is here already is left as it is, so it can be called again. Async.
+    pub async fn take_in(
+        &self,
+        other: Arc<PodHandle>,
+        cancel: Option<Arc<CancelHandle>>,
+    ) -> Result<TakenIn, RhizomeError> {
+        let (pod, other) = (self.0.clone(), other.0.clone());
+        run(cancel, async move {
+            let taken = pod.take_in(&other).await?;
+            Ok::<_, rhizome::Error>(TakenIn {
+                documents: taken.documents,
+                events: taken.events,
+            })
+        })
+        .await
+    }
+
+    /// The public part of the identity log, as a CAR file: whoever has it resolves the DID, asking nobody. Instant.
+    pub fn export_identity(&self) -> Result<Vec<u8>, RhizomeError> {
+        instant(|| Ok(self.0.export_identity()?))
     }
 
     /// Takes the identity back from `thieves`, devices of it that are in somebody else's hands, by the present words: they and every device

@@ -15,18 +15,19 @@ use std::{
 use common::replicas::{Member, converse};
 use rhizome::{
     Document, DocumentId, Event, Value,
-    crypto::{DeviceSecret, Hash, PublicKey, Random, SeededRandom},
+    crypto::{DeviceSecret, Hash, PublicKey, Random, SeededRandom, encode, hash},
     document::Documents,
     identity::{
-        Body, Commit, CommitCore, Cutoff, IdentityError, KeyRing, Keys, Operation, Proposer, RecoverySecret, Standing,
-        State, Verdict, VoidReason, add_device, cancel_erase, change_orderers, change_orderers_by_vote, consent, erase,
-        genesis, heal, raise_cutoff, remove_device, rename_device, rewrap, rotate_recovery, votes_for,
+        Body, Commit, CommitCore, Cutoff, IdentityError, KeyRing, Keys, OpNonce, Operation, Proposer, RecoverySecret,
+        Standing, State, Verdict, VoidReason, add_device, cancel_erase, change_orderers, change_orderers_by_vote,
+        consent, erase, genesis, heal, raise_cutoff, remove_device, rename_device, rewrap, rotate_recovery, votes_for,
     },
     log::{AuthorId, DocumentChange, Position, Range, SessionId, Time, Writer, make_entry},
     path,
     store::Views,
     sync::{Known, Refusal, ReplicaError},
 };
+use serde_bytes::ByteBuf;
 
 const HOUR: u64 = 60 * 60 * 1_000;
 
@@ -757,6 +758,62 @@ fn a_majority_names_another_orderer_and_what_the_old_one_did_meanwhile_waits_aga
     assert!(known.log.iter().any(|(_, operation)| operation.id() == renamed));
 }
 
+/// The first device was a majority of one at the beginning. Whoever stole it cannot begin there again once it is removed, nor while it is one
+/// of several.
+#[test]
+fn whoever_was_alone_at_the_beginning_outvotes_nobody_later() {
+    let mut members = family(3);
+    let first = members[0].key();
+    let begin = members[0].replica.known().log[..1].to_vec();
+    let from = begin[0].0.hash();
+    let alone = Known::from_log(begin, Vec::new()).unwrap();
+    let ring = alone.key_ring(&members[0].keys);
+    let by = Proposer::of(&alone.ordered, &ring, &members[0].keys.signing).unwrap();
+    let random = &mut SeededRandom::new(3);
+    let coup = change_orderers_by_vote(random, &by, 1, vec![first], from, Vec::new());
+    let commit = alone.ordered.next_commit(&keys(8_000).signing, &coup, 5);
+    assert!(commit.is_none(), "only an orderer that it names may");
+    // Signed as the first commit of term 1: good where it stands.
+    let core = CommitCore {
+        identity: alone.ordered.identity(),
+        index: 1,
+        previous: Some(from),
+        operation: coup.id(),
+        term: 1,
+        time: 5,
+        orderer: first,
+    };
+    let commit = Commit::make(&members[0].keys.signing, core);
+    assert!(alone.ordered.clone().apply(&commit, &coup).is_ok());
+    let offered = [(commit.encode().to_vec(), coup.encode())];
+    let (victim, rest) = members.split_first_mut().unwrap();
+    for removed in [false, true] {
+        if removed {
+            rest[0].remove(first);
+            rest[0].replica.take_commits(&[]).unwrap();
+        }
+        for member in rest.iter() {
+            let before = member.replica.known().ordered.head();
+            let taken = member.replica.take_commits(&offered).unwrap();
+            assert!(taken.passed_over && taken.new == 0);
+            assert_eq!(member.replica.known().ordered.head(), before);
+        }
+    }
+    // And who met that story first leaves it for the other.
+    let log = victim.replica.known().log.clone();
+    let story = vec![log[0].clone(), (commit, coup)];
+    let misled = Member::new(77, keys(7_000), story, Vec::new());
+    let whole: Vec<_> = log
+        .iter()
+        .map(|(commit, operation)| (commit.encode().to_vec(), operation.encode()))
+        .collect();
+    misled.replica.take_commits(&whole).unwrap();
+    assert_eq!(
+        misled.replica.known().ordered.head(),
+        victim.replica.known().ordered.head()
+    );
+}
+
 #[test]
 fn a_vote_that_is_not_one_counts_for_nothing() {
     let members = family(4);
@@ -797,6 +854,15 @@ fn a_vote_that_is_not_one_counts_for_nothing() {
     ]));
 }
 
+/// An operation that no honest device signs.
+fn signed(signing: &rhizome::crypto::SigningKey, identity: rhizome::identity::IdentityId, body: &Body) -> Operation {
+    let (nonce, none) = (OpNonce([9; 16]), None::<Hash>);
+    let core = encode(&(1u8, Some(identity), signing.public(), nonce, none, body, none, none));
+    let signature = signing.sign("operation", &hash("operation", &[&core]).0);
+    let part = None::<ByteBuf>;
+    Operation::decode(&encode(&(ByteBuf::from(core), signature, &part, &part))).unwrap()
+}
+
 #[test]
 fn who_was_removed_stays_out_and_only_the_words_bring_it_back() {
     let first = keys(1);
@@ -820,6 +886,25 @@ fn who_was_removed_stays_out_and_only_the_words_bring_it_back() {
     });
     assert_eq!(log.commit(&first.signing, &back), Verdict::Ok);
     assert!(log.known.ordered.removed().is_empty());
+    // A device for which nothing can be wrapped would make every later removal incomplete.
+    let mut weak = Keys::of(&keys(7));
+    weak.1.0 = [0; 32];
+    let yes = consent(&keys(7).signing, &identity, &weak, false);
+    let by_hand = log.by(&first, |random, by, _, _| {
+        let good = Keys::of(&keys(7));
+        let agreed = consent(&keys(7).signing, &identity, &good, false);
+        add_device(random, by, good, agreed, "weak").unwrap()
+    });
+    let Body::AddDevice { key, .. } = by_hand.body().clone() else {
+        panic!()
+    };
+    let body = Body::AddDevice {
+        device: weak,
+        consent: yes,
+        key,
+    };
+    let weak = signed(&first.signing, identity, &body);
+    assert_eq!(log.known.ordered.judge(&weak), Verdict::Void(VoidReason::BadKey));
     // Nobody removes itself, nor a peer as if it were a device.
     let itself = log.by(&first, |random, by, state, ring| {
         remove_device(random, by, (state, ring), by.signing.public(), Vec::new()).unwrap()

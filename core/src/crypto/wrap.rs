@@ -7,7 +7,7 @@ use hpke::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{CryptoError, Random, Secret, ids::bytes_id, random::AsRng, wiping};
+use super::{CryptoError, Random, Secret, SeededRandom, ids::bytes_id, random::AsRng, wiping};
 
 bytes_id!(
     /// The public half of a key-agreement key (X25519).
@@ -69,6 +69,11 @@ impl AgreementKey {
 }
 
 impl AgreementPublic {
+    /// Whether anything can be wrapped for it: not for a point of small order.
+    pub fn can_receive(&self) -> bool {
+        self.wrap(&mut SeededRandom::new(0), b"", b"").is_ok()
+    }
+
     /// Wraps `plain` for the holder of this key, bound to `info`. A key that would give an all-zero shared secret is refused.
     pub fn wrap(&self, random: &mut dyn Random, info: &[u8], plain: &[u8]) -> Result<Wrap, CryptoError> {
         let recipient = <Kem as hpke::Kem>::PublicKey::from_bytes(&self.0).map_err(|_| CryptoError::BadWrap)?;
@@ -96,7 +101,6 @@ impl std::fmt::Debug for AgreementKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::SeededRandom;
 
     fn key(n: u8) -> AgreementKey {
         AgreementKey::from_scalar(Zeroizing::new([n; 32]))
@@ -126,6 +130,7 @@ mod tests {
             one
         }] {
             assert!(AgreementPublic(low).wrap(&mut random, b"", b"secret").is_err());
+            assert!(!AgreementPublic(low).can_receive() && key(1).public().can_receive());
             let wrap = Wrap(key(1).public(), AgreementPublic(low), vec![0; 48]);
             assert!(key(1).unwrap(b"", &wrap).is_err());
         }

@@ -141,6 +141,9 @@ pub enum VoidReason {
     /// The key it adds was removed, and only the recovery key brings it back.
     #[error("its key was removed: only the recovery words bring it back")]
     WasRemoved,
+    /// No key can be wrapped for one that it names: nobody could be removed any more.
+    #[error("nothing can be wrapped for its agreement key")]
+    BadKey,
     /// It comes after what it calls off.
     #[error("it comes too late")]
     TooLate,
@@ -317,14 +320,39 @@ impl State {
     }
 
     fn is_majority(&self, term: u64, orderers: &[PublicKey], votes: &Votes) -> bool {
-        if Some(votes.from) != self.head || votes.by.len() > MAX_VOTES {
-            return false;
-        }
+        Some(votes.from) == self.head && self.has_most(&self.voters(term, orderers, votes))
+    }
+
+    /// The devices of this state that voted.
+    fn voters(&self, term: u64, orderers: &[PublicKey], votes: &Votes) -> BTreeSet<PublicKey> {
+        let few = votes.by.len() <= MAX_VOTES;
         let good = votes.by.iter().filter(|(device, signature)| {
-            self.devices.contains_key(device) && voted(device, &self.identity, term, orderers, &votes.from, signature)
+            few && self.devices.contains_key(device)
+                && voted(device, &self.identity, term, orderers, &votes.from, signature)
         });
-        let voters: BTreeSet<&PublicKey> = good.map(|(device, _)| device).collect();
-        voters.len() * 2 > self.devices.len()
+        good.map(|(device, _)| *device).collect()
+    }
+
+    fn has_most(&self, voters: &BTreeSet<PublicKey>) -> bool {
+        let here = voters.iter().filter(|voter| self.devices.contains_key(voter));
+        here.count() * 2 > self.devices.len()
+    }
+
+    /// Whether a commit that begins a term here by votes counts against a log that went on from here to `end`: most of the devices there are by
+    /// then must be among the voters, or whoever was alone at the beginning, and was removed since, could undo everything. Of what no
+    /// votes begin this says yes.
+    pub fn outvotes(&self, commit: &Commit, operation: &Operation, end: &Self) -> bool {
+        if self.precedence(commit, operation).authority != Authority::Majority {
+            return true;
+        }
+        match operation.body() {
+            Body::ChangeOrderers {
+                term,
+                orderers,
+                votes: Some(votes),
+            } => end.has_most(&self.voters(*term, orderers, votes)),
+            _ => true,
+        }
     }
 
     /// How `commit`, which is good in this place, stands against others in it.
@@ -442,7 +470,10 @@ impl State {
                 if parts[0] == parts[1] || parts.iter().any(|key| self.keys_in_use.contains(key)) {
                     return Err(VoidReason::KeyInUse);
                 }
-                Ok(())
+                match recovery.1.can_receive() {
+                    true => Ok(()),
+                    false => Err(VoidReason::BadKey),
+                }
             }
             Body::CancelErase { erase } => match self.erasures.get(erase) {
                 None => Err(VoidReason::Unknown),
@@ -475,6 +506,9 @@ impl State {
         };
         if !distinct || (!comes_back && parts.iter().any(|key| self.keys_in_use.contains(key))) {
             return Err(VoidReason::KeyInUse);
+        }
+        if !peer && !keys.1.can_receive() {
+            return Err(VoidReason::BadKey);
         }
         // Who comes back agreed when it first came.
         if !comes_back && !consents(&self.identity, keys, peer, consent) {

@@ -338,7 +338,8 @@ impl Running {
     fn only_here(&self) -> Result<u64, Error> {
         let known = self.replica.known();
         let mut count = 0;
-        for (author, branches) in self.log.read(|read| read.heads(&self.replica.identity()))? {
+        // Of removed devices what counts: nobody else takes more.
+        for (author, branches) in self.replica.heads()? {
             for branch in branches {
                 let mut held = branch.base.max(1);
                 for peer in known.tentative.peers().keys() {

@@ -889,9 +889,25 @@ impl Chain {
             .iter()
             .filter_map(|(_, operation)| Operation::decode(operation).ok())
             .any(|op| rotates(&op));
-        let order = match theirs.cmp(&ours) {
-            Ordering::Greater if rotated_here && !rotated_there => Ordering::Less,
-            order => order,
+        let mut their_end = state.clone();
+        let following = after.iter().map_while(|(commit, operation)| {
+            let read = (Commit::decode(commit).ok()?, Operation::decode(operation).ok()?);
+            Some(read)
+        });
+        for (commit, operation) in std::iter::once((commit.clone(), operation.clone())).chain(following) {
+            if their_end.apply(&commit, &operation).is_err() {
+                break;
+            }
+        }
+        let they_count = state.outvotes(commit, operation, &self.state);
+        let we_count = state.outvotes(mine, my_operation, &their_end);
+        let order = match (they_count, we_count) {
+            (false, true) => Ordering::Less,
+            (true, false) => Ordering::Greater,
+            _ => match theirs.cmp(&ours) {
+                Ordering::Greater if rotated_here && !rotated_there => Ordering::Less,
+                order => order,
+            },
         };
         Ok((order, state))
     }
@@ -938,6 +954,7 @@ fn is_hopeless(state: &State, operation: &Operation) -> bool {
             | VoidReason::KeyInUse
             | VoidReason::NoConsent
             | VoidReason::BadServices
+            | VoidReason::BadKey
             | VoidReason::RemovesItself
             | VoidReason::TooLate
             | VoidReason::SecondGenesis => true,

@@ -61,6 +61,17 @@ public struct Members: Sendable, Hashable {
     }
 }
 
+/// What moved in from a pod of another identity: ``Pod/takeIn(_:)``.
+public struct TakenIn: Sendable, Hashable {
+    /// Documents that are here now and were not before.
+    public let documents: Int
+    /// Events of the application's own.
+    public let events: Int
+
+    /// So many of each.
+    public init(documents: Int, events: Int) { (self.documents, self.events) = (documents, events) }
+}
+
 /// Something that a device proposed about the identity: 64 hexadecimal digits.
 public struct ProposalID: RawRepresentable, Sendable, Hashable, Codable, CustomStringConvertible {
     /// The digits.
@@ -95,6 +106,15 @@ public enum ProposalState: Sendable, Hashable {
 }
 
 extension Pod {
+    /// Takes everything in that was written in `other`, a pod of another identity on this device: for a person who wrote first and linked their other devices
+    /// later. Documents come under their own ids, as they are now; their history stays in `other`, which is not changed. What is here already is left as
+    /// it is, so it can be called again.
+    @discardableResult
+    public func takeIn(_ other: Pod) async throws -> TakenIn {
+        let taken = try await cancellable { try await handle.takeIn(other: other.handle, cancel: $0) }
+        return TakenIn(documents: Int(taken.documents), events: Int(taken.events))
+    }
+
     // MARK: Who is of the identity
 
     /// The identity's devices and cloud peers, and the devices that were removed.

@@ -112,6 +112,15 @@ public final class Pod: Sendable {
     /// The identity's DID document (W3C DID Core 1.0) as JSON, as far as its log is ordered.
     public var didDocument: String { get throws { try mapped { try handle.didDocument() } } }
 
+    /// The public part of the identity log, as a CAR file: whoever has it resolves the DID with ``resolve(_:from:)``, asking nobody. It tells the public keys and
+    /// addresses of devices and cloud peers, and when they came; no names.
+    public var exportedIdentity: Data { get throws { try mapped { try handle.exportIdentity() } } }
+
+    /// The newest DID document in the file of an identity, as JSON. Everything in the file is verified.
+    ///
+    /// - Throws: ``RhizomeError/Kind/invalidInput`` with the code `did` if the file is not the log of this DID.
+    public static func resolve(_ did: String, from file: Data) throws -> String { try mapped { try resolveDid(did: did, file: file) } }
+
     /// The folder.
     public var folder: URL { URL(fileURLWithPath: handle.path(), isDirectory: true) }
 

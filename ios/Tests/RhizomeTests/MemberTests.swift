@@ -105,6 +105,17 @@ extension All {
             try await open().shutdown()
         }
 
+        @Test func what_was_written_before_joining_moves_in() async throws {
+            let before = try await Pod.create(at: scratch.path("before"), name: "phone", keeper: TestKeeper(), options: loopback).pod
+            let id = try await before.write("written first")
+            let pod = try await Pod.create(at: scratch.path("pod"), name: "phone", keeper: TestKeeper(), options: loopback).pod
+            #expect(try await pod.takeIn(before) == TakenIn(documents: 1, events: 0))
+            #expect(try await pod.collection("journal").get(id) == before.collection("journal").get(id))
+            #expect(try await pod.takeIn(before) == TakenIn(documents: 0, events: 0))
+            try await before.shutdown()
+            try await pod.shutdown()
+        }
+
         @Test func words_change_and_three_of_them_are_asked_for() async throws {
             let created = try await Pod.create(at: scratch.path("pod"), name: "phone", keeper: TestKeeper(), options: loopback)
             let (pod, words) = (created.pod, created.words.joined(separator: " "))
@@ -114,6 +125,10 @@ extension All {
             #expect(quiz.isRight(answers))
             #expect(!quiz.isRight(Array(answers.dropLast())))
             #expect(!quiz.isRight(["x", "y", "z"]))
+
+            let file = try pod.exportedIdentity
+            #expect(try Pod.resolve(pod.did, from: file) == pod.didDocument)
+            #expect(await failure { _ = try Pod.resolve(pod.did, from: file.dropLast()) }?.code == "did")
 
             #expect(try await pod.members.wordsChange == nil)
             let fresh = Pod.newWords()

@@ -87,6 +87,15 @@ def x25519(scalar, public):
         raise BadBox("an all-zero shared secret") from None
 
 
+def can_receive(public):
+    """Whether anything can be wrapped for an agreement key: not for a point of small order."""
+    try:
+        x25519(b"\1" * 32, public)
+        return True
+    except BadBox:
+        return False
+
+
 # Boxes
 def seal(key, aad, plain, nonce=None):
     nonce = nonce or os.urandom(24)

@@ -2,7 +2,7 @@
 
 import copy
 
-from .crypto import (H, KDF, SIGNED, WRAP, base32, epoch_id, identity_key_id, open_box, plain_hash, sealed_aad, unwrap,
+from .crypto import (H, KDF, SIGNED, WRAP, base32, can_receive, epoch_id, identity_key_id, open_box, plain_hash, sealed_aad, unwrap,
                      verify)
 from .dagcbor import ANY, BYTES, TEXT, UINT, Each, Maybe, encode, read, read_versioned, want
 from .errors import BadBox, BadShape, BadSignature, ReaderError, Refused, UpdateNeeded
@@ -260,6 +260,8 @@ class Identity:
                 comes_back = removed and self.removed_keys.get(keys[0]) == keys
                 if len(set(keys)) != 3 or self.used_keys & set(keys) and not comes_back:
                     return "keys already in use"
+                if role == DEVICE and not can_receive(keys[1]):
+                    return "nothing can be wrapped for its agreement key"
                 if not comes_back:
                     verify(keys[0], "consent", consent_message(self.id, keys, role), value["consent"])
         except BadSignature as error:
@@ -286,6 +288,8 @@ class Identity:
         if operation.kind == "RotateRecovery" and not (by_recovery and value["recovery"] == self.recovery_at(time)):
             if len(set(value["recovery"])) != 2 or self.used_keys & set(value["recovery"]):
                 return "keys already in use"
+            if not can_receive(value["recovery"][1]):
+                return "nothing can be wrapped for its agreement key"
         if operation.kind == "CancelErase":
             due = self.erasures.get(value["erase"], {"due": -1})["due"]
             if due <= time:

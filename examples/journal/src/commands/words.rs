@@ -81,13 +81,15 @@ pub async fn change(pod: &Pod, output: &Output, at_once: bool) -> Result<(), Fai
         Some(present) => pod.change_words_at_once(&present, &words).await?,
         None => drop(pod.change_words(&words).await?),
     }
-    output.note(match at_once {
-        true => "\nThese words count from now on, and the old ones never again.",
-        false => {
-            "\nThese words count 72 hours after the next `journal sync` has put the change in order. Until then the old ones do, and can call it off: \
-             keep both."
-        }
-    });
+    if !output.is_json() {
+        output.text(match at_once {
+            true => "\nThese words count from now on, and the old ones never again.",
+            false => {
+                "\nThese words count 72 hours after the next `journal sync` has put the change in order. Until then the old ones do, and can call it \
+                 off: keep both."
+            }
+        });
+    }
     Ok(())
 }
 

@@ -24,6 +24,12 @@ public class Pod internal constructor(internal val handle: PodHandle) : AutoClos
     /** The identity's DID document (W3C DID Core 1.0) as JSON, as far as its log is ordered. */
     public val didDocument: String get() = instant { handle.didDocument() }
 
+    /**
+     * The public part of the identity log, as a CAR file: whoever has it resolves the DID with [resolve], asking nobody. It tells the public keys and
+     * addresses of devices and cloud peers, and when they came; no names.
+     */
+    public fun exportIdentity(): ByteArray = instant { handle.exportIdentity() }
+
     /** The folder. */
     public val path: String get() = instant { handle.path() }
 
@@ -106,6 +112,13 @@ public class Pod internal constructor(internal val handle: PodHandle) : AutoClos
     public suspend fun changeWords(new: List<String>, words: String): Unit = awaiting { handle.changeWordsAtOnce(words, new, it) }
 
     /**
+     * Takes everything in that was written in [other], a pod of another identity on this device: for a person who wrote first and linked their other
+     * devices later. Documents come under their own ids, as they are now; their history stays in [other], which is not changed. What is here already is
+     * left as it is, so it can be called again.
+     */
+    public suspend fun takeIn(other: Pod): TakenIn = awaiting { handle.takeIn(other.handle, it) }
+
+    /**
      * Takes the identity back from [thieves], devices of it that are in somebody else's hands, by the present [words]: they and every device that they let
      * in are removed, whom they removed comes back, and other words that a device proposed are called off. It counts wherever it comes, whatever they do
      * meanwhile, as long as these are still the words. What they had read by then, they have read. If they removed this device already, cloud peers no
@@ -161,6 +174,12 @@ public class Pod internal constructor(internal val handle: PodHandle) : AutoClos
 
     /** Makes, opens and joins pods. */
     public companion object {
+        /**
+         * The newest DID document in the [file] of an identity, as JSON; everything in it is verified. [RhizomeException.InvalidInput] with the code `did`
+         * if the file is not the log of this [did].
+         */
+        public fun resolve(did: String, file: ByteArray): String = instant { resolveDid(did, file) }
+
         /**
          * New recovery words, for [changeWords]. They are nothing to anybody yet: show them, ask for three of them ([WordsQuiz]), and only then let them
          * count.

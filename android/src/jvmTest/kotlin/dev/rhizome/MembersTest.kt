@@ -107,6 +107,18 @@ class MembersTest {
     }
 
     @Test
+    fun `what was written before joining moves in`() = running {
+        val (before, _) = Pod.create(folder.options("before"), TestKeeper(), "phone")
+        val id = before.collection("journal").create { setText("text", "written first") }.id
+        val (pod, _) = Pod.create(folder.options("pod"), TestKeeper(), "phone")
+        assertEquals(1L, pod.takeIn(before).documents.toLong())
+        assertEquals(before.collection("journal").get(id), pod.collection("journal").get(id))
+        assertEquals(0L, pod.takeIn(before).documents.toLong())
+        before.close()
+        pod.close()
+    }
+
+    @Test
     fun `words change, and three of them are asked for`() = running {
         val (pod, listed) = Pod.create(folder.options(), TestKeeper(), "phone")
         val words = listed.joinToString(" ")
@@ -116,6 +128,9 @@ class MembersTest {
             assertTrue(quiz.isRight(answers))
             assertFalse(quiz.isRight(answers.dropLast(1)) || quiz.isRight(listOf("x", "y", "z")))
         }
+        val file = pod.exportIdentity()
+        assertEquals(pod.didDocument, Pod.resolve(pod.did, file))
+        assertEquals("did", thrown<RhizomeException.InvalidInput> { Pod.resolve(pod.did, file.copyOf(file.size - 1)) }.code)
         assertNull(pod.members().wordsChangeAt)
         val fresh = Pod.newWords()
         assertEquals(24, fresh.size)
