@@ -36,7 +36,7 @@ demo: rust ## two devices and a cloud peer do what the product is for; ENTRIES=d
 	python3 tests/demo/demo.py $(if $(ENTRIES),--entries "$(ENTRIES)")
 
 .PHONY: test
-test: rust venv ## all tests: Rust, Swift, Kotlin, the reader in Python, the demo in short form checked by the reader
+test: rust venv ## all tests: Rust, Swift, Kotlin, JavaScript, the reader in Python, the demo in short form checked by the reader
 	cargo test --workspace --locked --features rhizome-ffi/testing
 	python3 tests/fuzz/run.py --short
 	cd tests/reader && $(PY) -m unittest discover -s tests -t .
@@ -45,6 +45,7 @@ test: rust venv ## all tests: Rust, Swift, Kotlin, the reader in Python, the dem
 	$(PY) tests/demo/demo.py --check
 	$(PY) tests/ladder/ladder.py --short
 	sh tests/tools/languages.sh
+	sh tests/javascript/run.sh
 	$(PY) tests/bench/run.py --check
 
 .PHONY: sim
@@ -91,6 +92,10 @@ faults: rust ## a disk that fails at every call, FAULTS=n schedules (2000), FLIP
 hostile: rust ## hostile peers in the long form: floods of 10,000, a million tiny entries
 	RHIZOME_HOSTILE_FULL=1 cargo test --locked -p rhizome-cloud --test hostile -- --nocapture --test-threads 1
 
+.PHONY: large
+large: rust ## an attachment of 1 GiB, cut at 99 % both ways: memory and what is sent; MIB=n (1024)
+	CARGO_PROFILE_DEV_OPT_LEVEL=2 RHIZOME_LARGE_MIB=$(or $(MIB),1024) cargo test --locked -p rhizome-cloud --test large -- --nocapture
+
 .PHONY: mutants
 mutants: rust venv ## break a copy of the code in known ways; the tests must notice each
 	$(PY) tests/mutants/run.py
@@ -103,6 +108,10 @@ mutantsall: rust venv ## change all that verifies, opens and authorises, one pla
 .PHONY: kotlin
 kotlin: rust ## test the Kotlin library: JUnit on the JVM, Robolectric for Android, formatting, public names
 	python3 android/make.py test
+
+.PHONY: javascript
+javascript: rust ## open a pod's documents with the JavaScript Automerge, and its own here (Node)
+	sh tests/javascript/run.sh
 
 .PHONY: android
 android: rust ## the jar and the AAR into a local Maven repository, and use both there; with ANDROID_NDK_HOME for release

@@ -176,6 +176,11 @@ def pom(artifact, packaging, notes=None):
       <version>{known['coroutines.version']}</version>
     </dependency>
     <dependency>
+      <groupId>org.jetbrains.kotlinx</groupId>
+      <artifactId>kotlinx-serialization-core-jvm</artifactId>
+      <version>{known['serialization.version']}</version>
+    </dependency>
+    <dependency>
       <groupId>net.java.dev.jna</groupId>
       <artifactId>jna</artifactId>
       <version>{known['jna.version']}</version>{jna_type}

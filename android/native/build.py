@@ -183,7 +183,7 @@ def target_dir():
 def environment(library):
     tools = ndk_tools()
     # Relocations as Android packs them since API level 23.
-    flags = ["--pack-dyn-relocs=android", "-zmax-page-size=16384", "-zcommon-page-size=16384", "--no-undefined", f"-soname={library}"]
+    flags = ["--pack-dyn-relocs=android", "--hash-style=gnu", "--icf=safe", "-O2", "-zmax-page-size=16384", "-zcommon-page-size=16384", "--no-undefined", f"-soname={library}"]
     env = dict(os.environ, RHIZOME_EXPORTS=EXPORTS, CARGO_TARGET_AARCH64_LINUX_ANDROID_LINKER=os.path.join(HERE, "link.py"))
     if tools:
         env["CC_aarch64_linux_android"] = env["RHIZOME_LINKER"] = os.path.join(tools, f"{TARGET}{API}-clang")
@@ -202,9 +202,14 @@ def environment(library):
         flags.append(f"-L{out}")
         rust = ["-Clinker-flavor=ld.lld"]
         made_with = "stand-ins for the system libraries; linked, never loaded by a phone, not for release"
-    # Panics name source files: without this they would name a folder of whoever built it.
+    # Panics name source files: without this they would name a folder of whoever built it. A crate's name and version say enough, and in a
+    # thousand places less.
     home = os.environ.get("CARGO_HOME") or os.path.expanduser("~/.cargo")
-    rust += [f"--remap-path-prefix={home}=cargo", f"--remap-path-prefix={sysroot()}/lib/rustlib/src/rust=rust"]
+    registries = sorted(glob.glob(os.path.join(home, "registry", "src", "*")))
+    rust += [f"--remap-path-prefix={folder}={short}" for folder, short in
+             [(home, "cargo"), *((registry, "") for registry in registries), (f"{sysroot()}/lib/rustlib/src/rust", "rust")]]
+    # Names that say of which types something generic is made, so that what grew can be told.
+    rust.append("-Csymbol-mangling-version=v0")
     env["CARGO_TARGET_AARCH64_LINUX_ANDROID_RUSTFLAGS"] = " ".join(rust + [f"-Clink-arg={flag}" for flag in flags])
     return env, made_with
 

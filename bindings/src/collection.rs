@@ -83,7 +83,18 @@ pub struct DocumentWrite {
     pub edits: Vec<EditOp>,
 }
 
-/// Documents of one kind, listed by date.
+fn edits(writes: Vec<DocumentWrite>) -> Result<Vec<DocumentEdit>, RhizomeError> {
+    let edit = |write: DocumentWrite| {
+        let ops = ops(write.edits)?;
+        Ok(DocumentEdit {
+            document: write.id.as_deref().map(document_id).transpose()?,
+            edit: Box::new(move |edit| ops.iter().try_for_each(|op| op.apply(edit))),
+        })
+    };
+    writes.into_iter().map(edit).collect()
+}
+
+/// Documents of one kind: listed, queried, searched, and each with its history.
 #[derive(Debug, uniffi::Object)]
 pub struct CollectionHandle {
     pub(crate) pod: Pod,
@@ -151,19 +162,36 @@ impl CollectionHandle {
         cancel: Option<Arc<CancelHandle>>,
     ) -> Result<Vec<Written>, RhizomeError> {
         let (pod, name) = (self.pod.clone(), self.name.clone());
-        let edits = writes
-            .into_iter()
-            .map(|write| {
-                let ops = ops(write.edits)?;
-                Ok(DocumentEdit {
-                    document: write.id.as_deref().map(document_id).transpose()?,
-                    edit: Box::new(move |edit| ops.iter().try_for_each(|op| op.apply(edit))),
-                })
-            })
-            .collect::<Result<Vec<DocumentEdit>, RhizomeError>>()?;
+        let edits = edits(writes)?;
         ask(cancel, async move {
             let written = pod.write(&name, edits).await?;
             Ok::<_, rhizome::Error>(written.into_iter().map(Written::from).collect())
+        })
+        .await
+    }
+
+    /// As [`CollectionHandle::write`], in one entry: all of it is written, or nothing; and on every device either all of it is shown or nothing
+    /// yet. `InvalidInput` with the code `too-large` beyond 2,048 documents or 1 MiB, sealed. Async.
+    pub async fn transaction(
+        &self,
+        writes: Vec<DocumentWrite>,
+        cancel: Option<Arc<CancelHandle>>,
+    ) -> Result<Vec<Written>, RhizomeError> {
+        let (pod, name) = (self.pod.clone(), self.name.clone());
+        let edits = edits(writes)?;
+        ask(cancel, async move {
+            let written = pod.transaction(&name, edits).await?;
+            Ok::<_, rhizome::Error>(written.into_iter().map(Written::from).collect())
+        })
+        .await
+    }
+
+    /// The ids of all documents, in their order. Async.
+    pub async fn documents(&self, cancel: Option<Arc<CancelHandle>>) -> Result<Vec<String>, RhizomeError> {
+        let (pod, name) = (self.pod.clone(), self.name.clone());
+        ask(cancel, async move {
+            let ids = pod.documents(&name).await?;
+            Ok::<_, rhizome::Error>(ids.iter().map(DocumentId::to_string).collect())
         })
         .await
     }

@@ -6,9 +6,9 @@ use rhizome::{DocumentWatch, OpenDocument};
 use tokio::sync::{Mutex, watch};
 
 use crate::{
-    CancelHandle, EditOp, EntryRef, PathKey, RhizomeError, Value,
+    CancelHandle, EditOp, EntryRef, PathKey, RhizomeError, Span, Value,
     runtime::{ask, instant, run},
-    value::{ops, path},
+    value::{ops, path, place},
 };
 
 /// A document that is open for editing. Edits take effect in memory at once; [`DocumentHandle::save`] makes them durable.
@@ -30,6 +30,32 @@ impl DocumentHandle {
     /// The value at the end of a path, if there is one. Instant.
     pub fn get(&self, at: Vec<PathKey>) -> Result<Option<Value>, RhizomeError> {
         instant(|| Ok(self.0.get(&path(at)?).map(Value::from)))
+    }
+
+    /// The text at the end of a path in pieces with their marks; none if no text is there. Instant.
+    pub fn spans(&self, at: Vec<PathKey>) -> Result<Option<Vec<Span>>, RhizomeError> {
+        instant(|| {
+            let spans = self.0.spans(&path(at)?);
+            Ok(spans.map(|spans| spans.into_iter().map(Span::from).collect()))
+        })
+    }
+
+    /// A cursor at place `at` of the text at the end of `text`, in UTF-16 code units: it stays where it is while others write before and after
+    /// it, and is a string to be kept. In letters that are not saved yet it means something to this handle only. Instant.
+    pub fn cursor(&self, text: Vec<PathKey>, at: u64, lean: Lean) -> Result<String, RhizomeError> {
+        let lean = match lean {
+            Lean::Before => rhizome::Lean::Before,
+            Lean::After => rhizome::Lean::After,
+        };
+        instant(|| Ok(self.0.cursor(&path(text)?, place(at)?, lean)?.to_string()))
+    }
+
+    /// Where a cursor is now, in UTF-16 code units; none if it is of another text, or of letters that are not here. Instant.
+    pub fn position(&self, text: Vec<PathKey>, cursor: String) -> Result<Option<u64>, RhizomeError> {
+        instant(|| {
+            let cursor: rhizome::Cursor = cursor.parse()?;
+            Ok(self.0.position(&path(text)?, &cursor).map(|place| place as u64))
+        })
     }
 
     /// Edits it in memory: all of `edits` or, on an error, none. Instant.
@@ -58,6 +84,19 @@ impl DocumentHandle {
         ask(cancel, async move { document.refresh().await }).await
     }
 
+    /// Saves, and takes back what this device did last in the document and did not take back yet, by a new change; what others wrote stays, and
+    /// comes in. Gives whether there was anything to take back. Async.
+    pub async fn undo(&self, cancel: Option<Arc<CancelHandle>>) -> Result<bool, RhizomeError> {
+        let document = self.0.clone();
+        ask(cancel, async move { document.undo().await }).await
+    }
+
+    /// Saves, and does again what was taken back last, if this device did not edit the document since. Gives whether there was anything. Async.
+    pub async fn redo(&self, cancel: Option<Arc<CancelHandle>>) -> Result<bool, RhizomeError> {
+        let document = self.0.clone();
+        ask(cancel, async move { document.redo().await }).await
+    }
+
     /// Forgets the edits since the last save. Async.
     pub async fn discard(&self, cancel: Option<Arc<CancelHandle>>) -> Result<(), RhizomeError> {
         let document = self.0.clone();
@@ -67,6 +106,15 @@ impl DocumentHandle {
         })
         .await
     }
+}
+
+/// To which side of it a place in a text belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum Lean {
+    /// To the character before it: what others put in at this place comes after it.
+    Before,
+    /// To the character after it: what others put in at this place comes before it.
+    After,
 }
 
 /// A subscription: the core's watch, and whether the reader ended it.

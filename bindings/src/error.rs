@@ -2,16 +2,16 @@
 
 use std::any::Any;
 
-use rhizome::{Error, store::StoreError};
+use rhizome::{AttachmentError, Error, store::StoreError};
 
 /// What a call could not do. Each kind has a stable `code` (the finer word, for programs), a `reason` that is safe to log (no user data, no
 /// keys) and says what to do, and whether the same call may work later with nothing changed (`retryable`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, uniffi::Error)]
 pub enum RhizomeError {
-    /// No pod in the folder, or no such document.
+    /// No pod in the folder, no such document, or an attachment that is not here.
     #[error("{reason}")]
     NotFound {
-        /// `no-pod` or `no-document`.
+        /// `no-pod`, `no-document` or `attachment-not-here`.
         code: String,
         /// What, and what to do.
         reason: String,
@@ -81,17 +81,18 @@ pub enum RhizomeError {
     /// The arguments: a path, a place, a value, an id, a code, a size, recovery words.
     #[error("{reason}")]
     InvalidInput {
-        /// `document`, `too-large`, `ticket`, `id`, `address` or `wrong-words`.
+        /// `document`, `not-indexed`, `indexing`, `query`, `too-large`, `attachment-too-large`, `attachment-description`,
+        /// `attachment-reference`, `ticket`, `id`, `address` or `wrong-words`.
         code: String,
         /// What, and what to do.
         reason: String,
         /// Whether to try again.
         retryable: bool,
     },
-    /// The disk, a damaged file, or the keeper of the device secret.
+    /// The disk, a damaged file, a file that is attached or exported, or the keeper of the device secret.
     #[error("{reason}")]
     Storage {
-        /// `disk-full`, `damaged`, `storage` or `keeper`.
+        /// `disk-full`, `damaged`, `storage`, `attachment-source`, `attachment-target` or `keeper`.
         code: String,
         /// What, and what to do.
         reason: String,
@@ -111,7 +112,7 @@ pub enum RhizomeError {
     /// The other side, the person or the identity's rules said no.
     #[error("{reason}")]
     Refused {
-        /// `link` or `identity`.
+        /// `link`, `identity` or `attachment-only-here`.
         code: String,
         /// What, and what to do.
         reason: String,
@@ -183,7 +184,7 @@ impl From<Error> for RhizomeError {
     fn from(error: Error) -> Self {
         let (code, reason, retryable) = (error.kind().to_owned(), error.to_string(), error.is_retryable());
         match error {
-            Error::NoPod | Error::NoDocument(_) => Self::NotFound {
+            Error::NoPod | Error::NoDocument(_) | Error::Attachment(AttachmentError::NotHere) => Self::NotFound {
                 code,
                 reason,
                 retryable,
@@ -218,7 +219,14 @@ impl From<Error> for RhizomeError {
                 reason,
                 retryable,
             },
-            Error::Document(_) | Error::TooLarge { .. } | Error::Ticket(_) | Error::Words(_) => Self::InvalidInput {
+            Error::Document(_)
+            | Error::Attachment(
+                AttachmentError::TooLarge | AttachmentError::BadDescription | AttachmentError::BadReference,
+            )
+            | Error::Query(_)
+            | Error::TooLarge { .. }
+            | Error::Ticket(_)
+            | Error::Words(_) => Self::InvalidInput {
                 code,
                 reason,
                 retryable,
@@ -228,7 +236,9 @@ impl From<Error> for RhizomeError {
                 reason,
                 retryable,
             },
-            Error::Storage(_) | Error::Keeper(_) => Self::Storage {
+            Error::Storage(_)
+            | Error::Keeper(_)
+            | Error::Attachment(AttachmentError::Source(_) | AttachmentError::Target(_)) => Self::Storage {
                 code,
                 reason,
                 retryable,
@@ -238,7 +248,7 @@ impl From<Error> for RhizomeError {
                 reason,
                 retryable,
             },
-            Error::Identity(_) | Error::Link(_) => Self::Refused {
+            Error::Identity(_) | Error::Link(_) | Error::Attachment(AttachmentError::OnlyHere) => Self::Refused {
                 code,
                 reason,
                 retryable,
@@ -256,7 +266,7 @@ impl From<rhizome::DocumentError> for RhizomeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rhizome::{WordsError, identity::IdentityError, net::NetError};
+    use rhizome::{QueryError, WordsError, identity::IdentityError, net::NetError};
 
     #[test]
     fn kinds_keep_the_finer_word_and_whether_to_try_again() {
@@ -271,6 +281,14 @@ mod tests {
         assert!(matches!(&late, RhizomeError::Network { retryable: true, .. }));
         let words = RhizomeError::from(Error::Words(WordsError::NotThese));
         assert!(matches!(&words, RhizomeError::InvalidInput { code, retryable: false, .. } if code == "wrong-words"));
+        let building = RhizomeError::from(Error::from(QueryError::Building { done: 3, total: 9 }));
+        assert!(
+            matches!(&building, RhizomeError::InvalidInput { code, retryable: true, reason } if code == "indexing" && reason.contains("3 of 9"))
+        );
+        let only_here = RhizomeError::from(Error::Attachment(AttachmentError::OnlyHere));
+        assert!(matches!(&only_here, RhizomeError::Refused { code, .. } if code == "attachment-only-here"));
+        let unread = RhizomeError::from(Error::Attachment(AttachmentError::Source(std::io::ErrorKind::NotFound)));
+        assert!(matches!(&unread, RhizomeError::Storage { code, .. } if code == "attachment-source"));
         let taken = RhizomeError::from(Error::from(StoreError::InUse));
         assert!(matches!(&taken, RhizomeError::InUse { .. }));
         assert_eq!(taken.to_string(), Error::InUse.to_string());

@@ -12,14 +12,18 @@
 mod about;
 #[cfg(target_os = "android")]
 mod android;
+mod attachment;
 mod collection;
 mod document;
+mod erasing;
 mod error;
+mod history;
 mod keeper;
 mod linking;
 mod logging;
 mod members;
 mod pod;
+mod query;
 mod runtime;
 mod status;
 mod stream;
@@ -28,11 +32,16 @@ mod testing;
 mod value;
 
 pub use about::{About, about};
+pub use attachment::{
+    AttachmentRef, AttachmentStatus, AttachmentsStatus, NewAttachment, Progress, ProgressHandle, Tidied, attachment_ref,
+};
 pub use collection::{
     CollectionHandle, DocumentWrite, ListCursor, ListDiff, ListRow, ListSubscription, Page, PlacedRow, Written,
 };
-pub use document::{DocumentHandle, DocumentSnapshot, DocumentSubscription};
+pub use document::{DocumentHandle, DocumentSnapshot, DocumentSubscription, Lean};
+pub use erasing::Trashed;
 pub use error::RhizomeError;
+pub use history::{BlameSpan, ChangeKind, Changed, Conflict, Difference, DocumentVersion, HistoryPage, TextPiece};
 pub use keeper::{KeeperError, KeptSecret, SecretKeeper};
 pub use linking::{CodeMatrix, LinkOutcome, LinkingHandle};
 pub use logging::{LogLevel, LogRecord, LogSink, LogSinkError, set_log_level, set_log_sink};
@@ -43,12 +52,16 @@ pub use members::{
 pub use pod::{
     CloudPeerHandle, CreatedPod, LiveHandle, PodHandle, PodOptions, Relay, await_link, create_pod, join_pod, open_pod,
 };
+pub use query::{
+    Excerpt, FieldRange, FieldValue, Hit, Index, IndexField, IndexProgress, PlacedAs, PlacedQueryRow, Query, QueryDiff,
+    QueryPage, QueryRow, QuerySubscription, Schema, Search, SearchField, SearchPage, TextRange,
+};
 pub use runtime::CancelHandle;
 pub use status::{
     Alarm, Conditions, EntryRef, Holder, Network, PeerReport, PeerStatus, Status, StatusSubscription, SyncReport,
     SyncState, WaitReason,
 };
 pub use stream::{AppEvent, StreamHandle};
-pub use value::{EditOp, PathKey, Value};
+pub use value::{EditOp, Expand, PathKey, Span, Value};
 
 uniffi::setup_scaffolding!("rhizome");

@@ -4,7 +4,7 @@ use std::{
     any::Any,
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::Pin,
     sync::{Arc, LazyLock},
     task::Poll,
 };
@@ -12,7 +12,7 @@ use std::{
 use tokio::{
     runtime::{Builder, Runtime},
     sync::watch,
-    task::JoinHandle,
+    task::{JoinError, JoinHandle},
 };
 
 use crate::RhizomeError;
@@ -79,24 +79,51 @@ impl CancelHandle {
     }
 }
 
-/// Ends the task with whoever waits for it.
-struct Owned<T>(JoinHandle<T>);
+/// Work that gives a value of any type, or an error. All calls are of this one type to the runtime and to what waits for them: the code
+/// for a task, and for waiting with a cancel handle, would otherwise be in a phone's library once for each call.
+type Call = Pin<Box<dyn Future<Output = Result<Given, RhizomeError>> + Send>>;
+type Given = Box<dyn Any + Send>;
 
-impl<T> Drop for Owned<T> {
+fn call<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Call
+where
+    T: Send + 'static,
+    E: Into<RhizomeError>,
+{
+    Box::pin(async move {
+        match work.await {
+            Ok(value) => Ok(Box::new(value) as Given),
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
+fn given<T: 'static>(result: Result<Given, RhizomeError>) -> Result<T, RhizomeError> {
+    Ok(*result?.downcast().expect("it is what the call gives"))
+}
+
+/// Ends the task with whoever waits for it.
+struct Owned(JoinHandle<Result<Given, RhizomeError>>);
+
+impl Drop for Owned {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
 /// Runs `work` on the runtime until it ends, or its caller or `cancel` ends it.
-pub(crate) async fn run<T, E>(
+pub(crate) fn run<T, E>(
     cancel: Option<Arc<CancelHandle>>,
     work: impl Future<Output = Result<T, E>> + Send + 'static,
-) -> Result<T, RhizomeError>
+) -> impl Future<Output = Result<T, RhizomeError>> + Send
 where
     T: Send + 'static,
     E: Into<RhizomeError> + Send + 'static,
 {
+    let work = call(work);
+    async move { given(run_call(cancel, work).await) }
+}
+
+async fn run_call(cancel: Option<Arc<CancelHandle>>, work: Call) -> Result<Given, RhizomeError> {
     let mut task = Owned(RUNTIME.spawn(work));
     let joined = match cancel {
         None => (&mut task.0).await,
@@ -110,38 +137,44 @@ where
             }
         },
     };
+    ended(joined)
+}
+
+fn ended(joined: Result<Result<Given, RhizomeError>, JoinError>) -> Result<Given, RhizomeError> {
     match joined {
-        Ok(result) => result.map_err(Into::into),
+        Ok(result) => result,
         Err(error) if error.is_cancelled() => Err(RhizomeError::cancelled()),
         Err(error) => Err(RhizomeError::panicked(error.into_panic())),
     }
 }
 
 /// Runs what must not be left half-way, even if nobody waits for it any more.
-pub(crate) async fn to_its_end<T: Send + 'static>(
+pub(crate) fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, rhizome::Error>> + Send + 'static,
-) -> Result<T, RhizomeError> {
-    match RUNTIME.spawn(work).await {
-        Ok(result) => Ok(result?),
-        Err(error) if error.is_panic() => Err(RhizomeError::panicked(error.into_panic())),
-        Err(_) => Err(RhizomeError::cancelled()),
-    }
+) -> impl Future<Output = Result<T, RhizomeError>> + Send {
+    let work = call(work);
+    async move { given(ended(RUNTIME.spawn(work).await)) }
 }
 
 /// Polls `work` wherever its caller does, with the runtime at hand, until it ends, or its caller or `cancel` ends it: for work that waits for
 /// the store's threads alone and does nothing long by itself. It saves two changes of thread, which cost more than most questions to a store.
-pub(crate) async fn ask<T, E>(
+pub(crate) fn ask<T, E>(
     cancel: Option<Arc<CancelHandle>>,
     work: impl Future<Output = Result<T, E>> + Send + 'static,
-) -> Result<T, RhizomeError>
+) -> impl Future<Output = Result<T, RhizomeError>> + Send
 where
+    T: Send + 'static,
     E: Into<RhizomeError>,
 {
-    let mut work = pin!(work);
+    let work = call(work);
+    async move { given(ask_call(cancel, work).await) }
+}
+
+async fn ask_call(cancel: Option<Arc<CancelHandle>>, mut work: Call) -> Result<Given, RhizomeError> {
     let here = poll_fn(move |context| {
         let _entered = RUNTIME.enter();
         match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
-            Ok(polled) => polled.map(|result| result.map_err(Into::into)),
+            Ok(polled) => polled,
             Err(panic) => Poll::Ready(Err(RhizomeError::panicked(panic))),
         }
     });

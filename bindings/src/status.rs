@@ -149,7 +149,7 @@ impl From<rhizome::PeerStatus> for PeerStatus {
 /// Something the owner should know.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct Alarm {
-    /// `fork`, `peer-loss`, `equivocation` or `hidden-commits`.
+    /// `fork`, `peer-loss`, `equivocation`, `hidden-commits` or `wrong-erasure`: a document's deletion that names what is not of it.
     pub kind: String,
     /// Whom it is about: a peer's signing key, an author log, or an identity.
     pub subject: String,

@@ -160,7 +160,17 @@ pub(crate) fn path(path: Vec<PathKey>) -> Result<Vec<rhizome::Key>, RhizomeError
         .collect()
 }
 
-fn place(place: u64) -> Result<usize, RhizomeError> {
+/// A path of a document as it was given.
+pub(crate) fn path_keys(path: Vec<rhizome::Key>) -> Vec<PathKey> {
+    path.into_iter()
+        .map(|key| match key {
+            rhizome::Key::Field(name) => PathKey::Field { name },
+            rhizome::Key::Index(index) => PathKey::Index { index: index as u64 },
+        })
+        .collect()
+}
+
+pub(crate) fn place(place: u64) -> Result<usize, RhizomeError> {
     usize::try_from(place).map_err(|_| RhizomeError::invalid("document", "a place in a list or text is past its end"))
 }
 
@@ -213,6 +223,87 @@ pub enum EditOp {
         /// By how much.
         by: i64,
     },
+    /// Sets a mark of some of a text.
+    Mark {
+        /// The text.
+        path: Vec<PathKey>,
+        /// From where.
+        start: u64,
+        /// Up to where, itself not.
+        end: u64,
+        /// The mark's name, of 1 to 256 bytes.
+        name: String,
+        /// What it is set to: neither nothing nor a text, counter, list or map.
+        value: Value,
+        /// Whether text put in at its ends gets it.
+        expand: Expand,
+    },
+    /// Takes a mark away from some of a text.
+    Unmark {
+        /// The text.
+        path: Vec<PathKey>,
+        /// From where.
+        start: u64,
+        /// Up to where, itself not.
+        end: u64,
+        /// The mark's name.
+        name: String,
+        /// Whether text put in at its ends stays without it.
+        expand: Expand,
+    },
+}
+
+/// Whether text that is put in right at the ends of a mark gets the mark too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum Expand {
+    /// At its start.
+    Before,
+    /// At its end: for bold and the like.
+    After,
+    /// At both.
+    Both,
+    /// At neither: for links and remarks.
+    None,
+}
+
+impl From<Expand> for rhizome::Expand {
+    fn from(expand: Expand) -> Self {
+        match expand {
+            Expand::Before => Self::Before,
+            Expand::After => Self::After,
+            Expand::Both => Self::Both,
+            Expand::None => Self::None,
+        }
+    }
+}
+
+/// A piece of text that has the same marks throughout.
+#[derive(Clone, PartialEq, uniffi::Record)]
+pub struct Span {
+    /// The text.
+    pub text: String,
+    /// What each of its marks is set to.
+    pub marks: HashMap<String, Value>,
+}
+
+impl From<rhizome::Span> for Span {
+    fn from(span: rhizome::Span) -> Self {
+        Self {
+            text: span.text,
+            marks: marks(span.marks),
+        }
+    }
+}
+
+pub(crate) fn marks(marks: rhizome::Marks) -> HashMap<String, Value> {
+    marks.into_iter().map(|(name, value)| (name, value.into())).collect()
+}
+
+// A person's own words.
+impl std::fmt::Debug for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Span({} bytes)", self.text.len())
+    }
 }
 
 impl std::fmt::Debug for EditOp {
@@ -249,6 +340,32 @@ impl TryFrom<EditOp> for rhizome::EditOp {
             },
             EditOp::SetText { path: at, text } => Self::SetText { path: path(at)?, text },
             EditOp::Increment { path: at, by } => Self::Increment { path: path(at)?, by },
+            EditOp::Mark {
+                path: text,
+                start,
+                end,
+                name,
+                value,
+                expand,
+            } => Self::Mark {
+                path: path(text)?,
+                range: place(start)?..place(end)?,
+                name,
+                value: value.into(),
+                expand: expand.into(),
+            },
+            EditOp::Unmark {
+                path: text,
+                start,
+                end,
+                name,
+                expand,
+            } => Self::Unmark {
+                path: path(text)?,
+                range: place(start)?..place(end)?,
+                name,
+                expand: expand.into(),
+            },
         })
     }
 }

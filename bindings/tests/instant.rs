@@ -16,7 +16,8 @@ use std::{
 
 use common::{TestKeeper, loopback};
 use rhizome_ffi::{
-    Conditions, DocumentHandle, DocumentWrite, EditOp, Network, PathKey, PodHandle, Value, create_pod, join_pod,
+    Conditions, DocumentHandle, DocumentWrite, EditOp, Lean, Network, PathKey, PodHandle, Query, Value, attachment_ref,
+    create_pod, join_pod,
 };
 
 const ENTRIES: usize = 5000;
@@ -24,6 +25,18 @@ const EDITS: usize = 1000;
 
 fn field(name: &str) -> Vec<PathKey> {
     vec![PathKey::Field { name: name.to_owned() }]
+}
+
+fn everything() -> Query {
+    Query {
+        equal: Vec::new(),
+        contains: None,
+        range: None,
+        sort: vec![vec!["date".to_owned()]],
+        descending: false,
+        limit: None,
+        after: None,
+    }
 }
 
 /// What this thread did so far: system calls that read or write, and times that it waited, be it for a lock held for a moment.
@@ -60,8 +73,11 @@ fn edit(pod: &PodHandle, document: &DocumentHandle, go: &AtomicBool) -> (usize, 
         document.edit(vec![splice]).unwrap();
         edits += 1;
         let _ = (document.get(field("text")).unwrap(), document.is_saved(), document.id());
+        let cursor = document.cursor(field("text"), 1, Lean::Before).unwrap();
+        document.position(field("text"), cursor).unwrap();
         if edits % 10 == 0 {
             document.value().unwrap();
+            document.spans(field("text")).unwrap();
             let _ = (
                 pod.did().unwrap(),
                 pod.device().unwrap(),
@@ -70,6 +86,8 @@ fn edit(pod: &PodHandle, document: &DocumentHandle, go: &AtomicBool) -> (usize, 
             );
             let journal = pod.collection("journal".to_owned());
             let (list, other) = (journal.watch("date".to_owned(), 20), journal.new_document());
+            journal.watch_query(everything()).unwrap().cancel();
+            attachment_ref(Value::Null);
             let (watch, status) = (journal.watch_document(other.id()).unwrap(), pod.watch_status());
             list.cancel();
             watch.cancel();

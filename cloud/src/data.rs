@@ -1,7 +1,7 @@
 //! The folder of a cloud peer: laid out as a pod's is, but for many identities and with the device secret in it.
 //!
 //! `secret/` keeps the device secret (a server has no keychain; guard the folder as one would a private key), `pod.json` names it,
-//! `lock` says who has the folder open, `log.db` holds what was stored.
+//! `lock` says who has the folder open, `log.db` holds what was stored, `blobs/` the chunks of attachments.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use rhizome::{
     DeviceSecret, FileKeeper, Keeper, Kept, SecretId,
     crypto::{DeviceKeys, OsRandom, PublicKey, Random},
     identity::{IdentityId, did, parse_did},
-    store::{Folder, FolderFile, LogStore, Quota, StoreError},
+    store::{Blobs, Folder, FolderFile, LogStore, Quota, StoreError},
     sync::Known,
 };
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,12 @@ pub struct IdentityReport {
     pub entries: u64,
     /// Bytes charged for what is stored (see `rhizome::store::Usage`).
     pub bytes: u64,
+    /// Attachments stored, whole or in part.
+    pub attachments: u64,
+    /// Bytes of their chunks; their manifests and the room for what is missing are charged too.
+    pub attachment_bytes: u64,
+    /// Bytes of sections that were erased here, at the wish of the identity's devices.
+    pub erased_bytes: u64,
     /// The most entries that are taken.
     pub quota_entries: Option<u64>,
     /// The most bytes that are taken.
@@ -97,6 +103,7 @@ pub struct Data {
     path: PathBuf,
     folder: Mutex<Option<Folder>>,
     log: LogStore,
+    blobs: Blobs,
     keys: DeviceKeys,
 }
 
@@ -210,6 +217,7 @@ impl Data {
         Self {
             path: path.to_owned(),
             folder: Mutex::new(Some(folder)),
+            blobs: Blobs::new(path, log.clone()),
             log,
             keys: secret.keys(),
         }
@@ -225,6 +233,11 @@ impl Data {
         &self.log
     }
 
+    /// The attachments.
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
     /// The peer's keys.
     pub fn keys(&self) -> &DeviceKeys {
         &self.keys
@@ -237,9 +250,10 @@ impl Data {
     }
 
     fn identity(&self, identity: &IdentityId) -> Result<IdentityReport, Failure> {
-        let (stored, quota) = self
-            .log
-            .read(|read| Ok((read.identity_log(identity)?, read.quota(identity)?)))?;
+        let (stored, quota, (attachments, _, attachment_bytes), erased_bytes) = self.log.read(|read| {
+            let (attachments, erased) = (read.attachment_usage(identity)?, read.erased_bytes(identity)?);
+            Ok((read.identity_log(identity)?, read.quota(identity)?, attachments, erased))
+        })?;
         let known = Known::from_log(stored.ordered, stored.pending).map_err(rhizome::sync::ReplicaError::from)?;
         let (quota, usage) = quota.unwrap_or_default();
         let (state, ordered) = (&known.tentative, &known.ordered);
@@ -254,6 +268,9 @@ impl Data {
             short: identity.short(),
             entries: usage.entries,
             bytes: usage.bytes,
+            attachments,
+            attachment_bytes,
+            erased_bytes,
             quota_entries: quota.entries,
             quota_bytes: quota.bytes,
             devices: state.devices().len(),

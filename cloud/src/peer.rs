@@ -12,17 +12,21 @@ use std::{
 
 use rhizome::{
     Confirm, LinkOutcome, NetOptions, PeerAddress, Relay, Ticket,
-    crypto::{OsRandom, PublicKey},
-    identity::{Commit, IdentityError, IdentityId, Keys, LinkRole, MAX_SERVICES, Operation},
+    crypto::{Hash, OsRandom, PublicKey},
+    identity::{Commit, Erasure, IdentityError, IdentityId, Keys, LinkRole, MAX_SERVICES, Operation},
+    log::{AttachmentId, VerifiedEntry},
     net::{
         Frames, Host, Invitations, Keep, LinkError, Net, NetError, Newcomer, Report, Service, ServiceLimits, answer,
         answer_recovery, join, refuse,
     },
-    store::Quota,
-    sync::{Limits, Message, Replica, ReplicaError, WallClock},
+    store::{Blobs, Quota, StoreError},
+    sync::{Eraser, Judgement, Limits, Message, Replica, ReplicaError, WallClock},
 };
 use serde::{Deserialize, Serialize};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{broadcast::error::RecvError, watch},
+    task::JoinHandle,
+};
 
 use crate::{Data, Failure, IdentityReport, QuotaChange, control};
 
@@ -32,6 +36,9 @@ const LINK_WITHIN: Duration = Duration::from_secs(180);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// How long a relay may take to answer before the first code is made without it.
 const RELAY_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often a peer to which nothing comes looks whether something is to be erased.
+const ERASE_AGAIN: Duration = Duration::from_secs(60 * 60);
 
 /// How a cloud peer runs.
 #[derive(Clone)]
@@ -123,6 +130,9 @@ pub struct StatusReport {
     pub entries: u64,
     /// Bytes charged for what is stored.
     pub bytes: u64,
+    /// Bytes of attachments' chunks among them.
+    #[serde(default)]
+    pub attachment_bytes: u64,
     /// Sessions now.
     pub connections: usize,
 }
@@ -143,6 +153,7 @@ impl StatusReport {
             identities: identities.len(),
             entries: identities.iter().map(|identity| identity.entries).sum(),
             bytes: identities.iter().map(|identity| identity.bytes).sum(),
+            attachment_bytes: identities.iter().map(|identity| identity.attachment_bytes).sum(),
             connections: 0,
         })
     }
@@ -154,6 +165,7 @@ pub struct Peer {
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     controlling: JoinHandle<()>,
+    erasing: JoinHandle<()>,
 }
 
 /// What the service, the control socket and the handle share.
@@ -228,13 +240,14 @@ impl Peer {
         });
         let service = Service::new(net, cloud.clone(), limits, stopping.clone());
         let shared = Arc::new(Shared {
-            cloud,
+            cloud: cloud.clone(),
             service: service.clone(),
             started: Instant::now(),
         });
         Ok(Self {
             serving: tokio::spawn(service.run()),
             controlling: tokio::spawn(control::serve(listener, shared.clone(), stopping)),
+            erasing: tokio::spawn(cloud.erase_what_is_due()),
             shared,
             stop,
         })
@@ -265,6 +278,7 @@ impl Peer {
         self.stop.send_replace(true);
         let _ = tokio::time::timeout(STOP_WITHIN, self.serving).await;
         let _ = tokio::time::timeout(STOP_WITHIN, self.controlling).await;
+        let _ = tokio::time::timeout(STOP_WITHIN, self.erasing).await;
         self.shared.cloud.net.close().await;
         let data = self.shared.cloud.data.clone();
         control::forget(data.path());
@@ -382,6 +396,53 @@ impl Cloud {
         addresses
     }
 
+    /// Carries out what the identities' devices want erased: after every change of an identity, and now and then.
+    async fn erase_what_is_due(self: Arc<Self>) {
+        let mut changes = self.data.log().changes();
+        let mut stop = self.stop.clone();
+        let cloud = self.clone();
+        let _ = tokio::task::spawn_blocking(move || cloud.sweep()).await;
+        loop {
+            let cloud = self.clone();
+            let _ = tokio::task::spawn_blocking(move || cloud.carry_out()).await;
+            tokio::select! {
+                () = stopped(&mut stop) => return,
+                () = tokio::time::sleep(ERASE_AGAIN) => {}
+                change = changes.recv() => if matches!(change, Err(RecvError::Closed)) { return },
+            }
+            // What came meanwhile is looked at in the same go.
+            while changes.try_recv().is_ok() {}
+        }
+    }
+
+    fn all_replicas(&self) -> Vec<Arc<Replica>> {
+        let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
+        replicas.values().cloned().collect()
+    }
+
+    /// Removes what a crash left of attachments that nothing stands for any more.
+    fn sweep(&self) {
+        for replica in self.all_replicas() {
+            let swept = self.data.blobs().sweep(&replica.identity());
+            if let Err(error) = swept {
+                let identity = replica.identity().short();
+                tracing::warn!(%identity, %error, "what a crash left of attachments cannot be removed now");
+            }
+        }
+    }
+
+    fn carry_out(&self) {
+        for replica in self.all_replicas() {
+            let identity = replica.identity().short();
+            let drops = Drops(self.data.blobs(), replica.identity());
+            match replica.carry_out(&drops) {
+                Ok(done) if done.bytes > 0 => tracing::info!(%identity, bytes = done.bytes, "sections were erased"),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%identity, %error, "sections cannot be erased now"),
+            }
+        }
+    }
+
     fn tell(&self, event: Event) {
         (self.options.on_event)(event);
     }
@@ -425,10 +486,7 @@ impl Cloud {
         begin: &Message,
         mut stop: watch::Receiver<bool>,
     ) {
-        let replicas: Vec<_> = {
-            let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
-            replicas.values().cloned().collect()
-        };
+        let replicas = self.all_replicas();
         let own = self.net.id();
         let given = tokio::select! {
             given = tokio::time::timeout(LINK_WITHIN, answer_recovery(&mut frames, begin, &own, endpoint, &replicas)) => {
@@ -477,6 +535,25 @@ impl Cloud {
     }
 }
 
+/// A cloud peer opens nothing: what an erasure names goes.
+struct Drops<'a>(&'a Blobs, IdentityId);
+
+impl Eraser for Drops<'_> {
+    fn judge(&self, _: &Hash, _: &VerifiedEntry, _: u32) -> Result<Judgement, StoreError> {
+        Ok(Judgement::Drop)
+    }
+
+    fn finish(&self, erasures: &[(Hash, Erasure)]) -> Result<bool, StoreError> {
+        let ids = erasures.iter().flat_map(|(_, erasure)| &erasure.attachments);
+        let ids: Vec<AttachmentId> = ids.map(|id| AttachmentId(id.0)).collect();
+        if !ids.is_empty() {
+            self.0.drop_attachments(&self.1, &ids)?;
+            self.0.sweep(&self.1)?;
+        }
+        Ok(true)
+    }
+}
+
 impl Host for Cloud {
     fn replica(&self, identity: &IdentityId) -> Option<Arc<Replica>> {
         self.replicas
@@ -484,6 +561,10 @@ impl Host for Cloud {
             .unwrap_or_else(PoisonError::into_inner)
             .get(identity)
             .cloned()
+    }
+
+    fn attachments(&self, _: &IdentityId) -> Option<(Blobs, Vec<AttachmentId>)> {
+        Some((self.data.blobs().clone(), Vec::new()))
     }
 
     fn link(

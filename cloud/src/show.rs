@@ -137,6 +137,7 @@ impl Screen {
         lines.push(format!("identities       {}", status.identities));
         lines.push(format!("entries          {}", status.entries));
         lines.push(format!("stored           {}", bytes(status.bytes)));
+        lines.push(format!("  attachments    {}", bytes(status.attachment_bytes)));
         lines.push(format!("store            {}", status.store));
         self.show(&json, &lines.join("\n"));
     }
@@ -170,6 +171,14 @@ fn identity_text(identity: &IdentityReport) -> String {
             identity.quota_bytes.map_or("unlimited".to_owned(), bytes),
         ),
     ];
+    if identity.attachments > 0 {
+        let count = usize::try_from(identity.attachments).unwrap_or(usize::MAX);
+        lines.push(format!(
+            "  {} of {}",
+            self::count(count, "attachment", "attachments"),
+            bytes(identity.attachment_bytes)
+        ));
+    }
     for member in &identity.members {
         let kind = match (member.this, member.cloud) {
             (true, _) => "this peer",
@@ -179,6 +188,9 @@ fn identity_text(identity: &IdentityReport) -> String {
         lines.push(format!("  {kind:<11}{}", member.key));
     }
     lines.extend(identity.removed.iter().map(|key| format!("  removed    {key}")));
+    if identity.erased_bytes > 0 {
+        lines.push(format!("  erased     {}", bytes(identity.erased_bytes)));
+    }
     let orderers: Vec<String> = identity.orderers.iter().map(|key| orderer(identity, key)).collect();
     lines.push(format!(
         "  ordered by {}, term {}, up to {}; {} for it",

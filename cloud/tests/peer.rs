@@ -517,6 +517,50 @@ async fn a_second_cloud_peer_holds_everything_too() {
     second.stop().await;
 }
 
+/// Two that are away come first by their keys, and the time given is too short for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_are_away_do_not_keep_the_others_waiting_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let phone = pod(dir.path(), "phone").await;
+    let mut peers = Vec::new();
+    for name in ["one", "two", "three"] {
+        let peer = Peer::start(PeerOptions {
+            net: loopback(0),
+            ..PeerOptions::new(dir.path().join(name))
+        })
+        .await
+        .unwrap();
+        link(&phone, &peer).await;
+        let members = phone.members().await.unwrap().members;
+        let known: Vec<_> = peers.iter().map(|(key, _)| *key).collect();
+        let new = members
+            .iter()
+            .find(|member| member.cloud && !known.contains(&member.key));
+        peers.push((new.unwrap().key, peer));
+    }
+    sync(&phone).await;
+    peers.sort_by_key(|(key, _)| *key);
+    let (last, there) = peers.pop().unwrap();
+    for (_, away) in peers {
+        away.stop().await;
+    }
+    write(&phone, "for the one that is there").await;
+    let mut tries = 0;
+    while only_here(&phone).await > 0 {
+        tries += 1;
+        assert!(tries < 10, "the peers that are away come first for ever");
+        let _ = phone.sync_once(Duration::from_secs(2), None).await.unwrap();
+    }
+    write(&phone, "and another").await;
+    let report = phone.sync_once(Duration::from_secs(4), None).await.unwrap();
+    let first = &report.peers[0];
+    assert_eq!((first.key, first.result.is_ok()), (last, true));
+    assert_eq!(report.peers.len(), 3);
+    assert!(report.peers[1..].iter().all(|peer| peer.result.is_err()));
+    phone.shutdown().await;
+    there.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_stops_at_once_though_a_link_waits_for_a_person() {
     let dir = tempfile::tempdir().unwrap();

@@ -20,7 +20,7 @@ pub(crate) use hash::hash_of_secret;
 pub use hash::{Hash, derive_key, hash, keyed_proof};
 pub(crate) use ids::{bytes_id, from_hex, hex};
 pub use keeper::{DeviceKeys, DeviceSecret, Keeper, Kept, SecretId};
-pub use pad::{PAD_FLOOR, padme};
+pub use pad::{PAD_FLOOR, padme, padme_long};
 pub use random::{OsRandom, Random, SeededRandom};
 pub use seal::{NONCE_LEN, SealKey, TAG_LEN};
 pub use secret::{Secret, wiping};

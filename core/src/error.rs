@@ -1,7 +1,7 @@
 //! The one error of the library's surface.
 
 use crate::{
-    document::DocumentError,
+    document::{DocumentError, QueryError},
     identity::{IdentityError, TicketError},
     log::LogError,
     net::{LinkError, NetError},
@@ -45,9 +45,15 @@ pub enum Error {
     /// A document or an edit of it.
     #[error(transparent)]
     Document(DocumentError),
+    /// An attachment.
+    #[error(transparent)]
+    Attachment(AttachmentError),
     /// No such document.
     #[error("there is no document {0}")]
     NoDocument(String),
+    /// A query, search or declaration.
+    #[error(transparent)]
+    Query(QueryError),
     /// More than fits into one entry.
     #[error("one edit makes {size} bytes, more than the {max} of an entry: make it in smaller edits")]
     TooLarge {
@@ -68,6 +74,48 @@ pub enum Error {
     /// The network.
     #[error(transparent)]
     Network(NetError),
+}
+
+/// Why an attachment was not kept or cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AttachmentError {
+    /// More bytes than there may be.
+    #[error("an attachment has at most 8 GiB")]
+    TooLarge,
+    /// The media type is empty or longer than 255 bytes, the name is, or the thumbnail has more than 262,144 bytes.
+    #[error("the attachment's media type, name or thumbnail is too long, or it has no media type")]
+    BadDescription,
+    /// What was to be attached cannot be read.
+    #[error("what is to be attached cannot be read: {0}")]
+    Source(std::io::ErrorKind),
+    /// What it was to be written to failed.
+    #[error("the attachment cannot be written there: {0}")]
+    Target(std::io::ErrorKind),
+    /// It is not on this device, and none that was reached holds it.
+    #[error(
+        "the attachment is not on this device, and none that was reached holds it: sync the device that has it first"
+    )]
+    NotHere,
+    /// It does not open with this reference, or has another size than that says.
+    #[error("the attachment is not the one that the document refers to")]
+    BadReference,
+    /// It cannot leave this device: no cloud peer holds it.
+    #[error("no cloud peer holds this attachment: sync first")]
+    OnlyHere,
+}
+
+impl AttachmentError {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::TooLarge => "attachment-too-large",
+            Self::BadDescription => "attachment-description",
+            Self::Source(_) => "attachment-source",
+            Self::Target(_) => "attachment-target",
+            Self::NotHere => "attachment-not-here",
+            Self::BadReference => "attachment-reference",
+            Self::OnlyHere => "attachment-only-here",
+        }
+    }
 }
 
 /// What is wrong with recovery words.
@@ -100,7 +148,11 @@ impl Error {
             Self::Identity(IdentityError::UpdateNeeded) => "update-needed",
             Self::Identity(_) => "identity",
             Self::Document(_) => "document",
+            Self::Attachment(error) => error.kind(),
             Self::NoDocument(_) => "no-document",
+            Self::Query(QueryError::NotIndexed) => "not-indexed",
+            Self::Query(QueryError::Building { .. }) => "indexing",
+            Self::Query(QueryError::Invalid(_)) => "query",
             Self::TooLarge { .. } => "too-large",
             Self::Ticket(_) => "ticket",
             Self::Link(_) => "link",
@@ -114,7 +166,8 @@ impl Error {
         matches!(self, Self::Locked | Self::InUse | Self::Suspended | Self::Network(_))
             || matches!(
                 self,
-                Self::Storage(StoreError::DiskFull | StoreError::Disk(_) | StoreError::CannotOpen { .. })
+                Self::Query(QueryError::Building { .. })
+                    | Self::Storage(StoreError::DiskFull | StoreError::Disk(_) | StoreError::CannotOpen { .. })
             )
     }
 }
@@ -164,6 +217,7 @@ impl From<LogError> for Error {
                 size,
                 max: crate::log::MAX_ENTRY,
             },
+            LogError::AttachmentTooLarge => Self::Attachment(AttachmentError::TooLarge),
             other => Self::Storage(StoreError::Damaged {
                 file: "log.db",
                 why: other.to_string(),

@@ -26,12 +26,12 @@ pub use operation::{
     PeersPart, RecoveryKeys, SealedPart, Votes, WrappedKey, consent, vote,
 };
 pub use propose::{
-    MAX_TARGETS, Proposer, add_device, add_peer, cancel_erase, change_orderers, change_orderers_by_vote, erase,
-    genesis, heal, new_epochs, raise_cutoff, remove_device, remove_peer, rename_device, rewrap, rotate_recovery,
-    streams, votes_for,
+    ErasedDocuments, MAX_TARGETS, Proposer, add_device, add_peer, cancel_erase, change_orderers,
+    change_orderers_by_vote, erase, erase_documents, genesis, heal, mark_time, new_epochs, raise_cutoff, remove_device,
+    remove_peer, rename_device, rewrap, rotate_recovery, streams, votes_for,
 };
 pub use recovery::RecoverySecret;
-pub use state::{Device, Erasure, Peer, Precedence, Removed, RemovedPeer, State, Verdict, VoidReason};
+pub use state::{Device, ERASURE_AFTER, Erasure, Peer, Precedence, Removed, RemovedPeer, State, Verdict, VoidReason};
 
 use crate::crypto::{CborError, CryptoError, bytes_id};
 
@@ -49,6 +49,11 @@ bytes_id!(
     /// A stream's epoch: a commitment to its key.
     EpochId,
     32
+);
+bytes_id!(
+    /// A document: 16 random bytes. An `Erase` names it to the members.
+    DocumentId,
+    16
 );
 
 /// Why a commit or an operation is refused.

@@ -18,15 +18,21 @@ pub mod store;
 pub mod sync;
 
 pub use crypto::{DeviceSecret, Keeper, Kept, SecretId, Zeroizing};
-pub use document::{Document, DocumentError, Edit, EditOp, Key, ListRow, Page, Value};
-pub use error::{Error, WordsError};
+pub use document::{
+    AttachmentRef, ChangeId, ChangeKind, Changed, Cursor, Difference, Document, DocumentError, Edit, EditOp, Excerpt,
+    Expand, FieldPath, Hit, Index, IndexField, Key, Lean, ListRow, Marks, Page, Query, QueryCursor, QueryError,
+    QueryPage, QueryRow, Schema, Search, SearchCursor, SearchField, SearchPage, Span, TextPiece, Value,
+};
+pub use error::{AttachmentError, Error, WordsError};
 pub use identity::{CodeMatrix, PeerAddress, Ticket};
-pub use log::{DocumentId, Event};
+pub use log::{AttachmentId, DocumentId, Event};
 pub use net::{Confirm, LinkOutcome, NetOptions, Relay};
 pub use pod::{
-    Conditions, DocumentEdit, DocumentWatch, EntryRef, Holder, Invite, Linking, ListDiff, ListWatch, Live, Member,
-    Members, Network, OpenDocument, PeerReport, PeerStatus, PlacedRow, Pod, PodOptions, Proposal, ProposalState,
-    RemovedMember, Status, StatusWatch, SyncReport, SyncState, TakenIn, WaitReason, WordsQuiz, Written, path,
+    AttachmentProgress, AttachmentStatus, AttachmentsStatus, BlameSpan, Conditions, Conflict, Diff, DocumentEdit,
+    DocumentVersion, DocumentWatch, EntryRef, HistoryCursor, HistoryPage, Holder, IndexProgress, Invite, Linking,
+    ListDiff, ListWatch, Live, Member, Members, Network, NewAttachment, OpenDocument, PeerReport, PeerStatus, Placed,
+    PlacedAs, PlacedRow, Pod, PodOptions, Proposal, ProposalState, QueryDiff, QueryWatch, RemovedMember, Status,
+    StatusWatch, SyncReport, SyncState, TakenIn, Tidied, Trashed, WaitReason, WordsQuiz, Written, path,
 };
 pub use snapshot::{Resolved, Version, resolve};
 pub use store::{FileKeeper, ListCursor};

@@ -3,6 +3,7 @@
 //! A person's every device writes logs of its own, so that no two ever wait for each other. Pure functions: time, keys and
 //! randomness are passed in.
 
+mod attachment;
 mod author;
 mod clock;
 mod entry;
@@ -11,10 +12,15 @@ mod have;
 mod range;
 mod receipt;
 
+pub use attachment::{
+    AttachmentId, AttachmentReceipt, CHUNK, CHUNK_BOX, ChunkMap, ChunkSealer, MAX_CHUNKS, Manifest, hash_chunk,
+    open_chunk,
+};
 pub use author::{AuthorId, Start};
 pub use clock::{Clock, Time};
 pub use entry::{
-    Entry, MAX_ENTRY, MAX_SECTIONS, Position, Section, VerifiedEntry, Writer, make_entry, open_entry, time_of,
+    Entry, MAX_ENTRY, MAX_SECTIONS, Position, Section, VerifiedEntry, Writer, make_entry, open_entry, open_section,
+    open_sections, time_of,
 };
 pub use event::{Content, DocumentChange, DocumentId, Event, SessionId};
 pub use have::{Item, digest};
@@ -54,6 +60,12 @@ pub enum LogError {
     /// A range with no entry, or more than [`MAX_RANGE`].
     #[error("a range has 1 to {MAX_RANGE} entries")]
     BadRange,
+    /// A manifest or a chunk of an attachment is not what it should be.
+    #[error("an attachment is not what its manifest or its reference says")]
+    BadAttachment,
+    /// More bytes than an attachment may have.
+    #[error("an attachment has at most 8 GiB")]
+    AttachmentTooLarge,
     /// A range belongs to another author log than it says.
     #[error("the range belongs to another author log")]
     OtherAuthor,

@@ -1,5 +1,7 @@
 //! iroh: the endpoint, frames on a stream, sessions and links driven over them. The only folder that waits on a socket.
 
+mod apart;
+mod carry;
 mod drive;
 mod endpoint;
 mod frames;
@@ -7,6 +9,8 @@ mod host;
 mod link;
 mod recover;
 
+pub(crate) use apart::apart;
+pub use carry::{Carried, Carrier, CarryProgress, Errand, attend};
 pub use drive::{Drive, Mode, Progress, Report, StopReason};
 pub use endpoint::{Net, NetOptions, Relay, remote_key};
 pub use frames::{Direction, Frames, Observer};

@@ -22,15 +22,22 @@
 //! # Ok(()) }
 //! ```
 
+mod attaching;
+mod carrying;
 mod editing;
+mod erasing;
+mod history;
+mod lacking;
 mod linking;
 mod members;
 mod moving;
 mod opening;
+mod querying;
 mod recovering;
 mod running;
 mod status;
 mod syncing;
+mod transacting;
 mod watching;
 mod writing;
 
@@ -40,24 +47,30 @@ use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, Weak},
 };
 
+pub use attaching::{AttachmentProgress, AttachmentStatus, AttachmentsStatus, NewAttachment, Tidied};
 pub use editing::OpenDocument;
+pub use erasing::Trashed;
+pub use history::{BlameSpan, Conflict, DocumentVersion, HistoryCursor, HistoryPage};
 pub use linking::{Invite, Linking};
 pub use members::{Member, Members, Proposal, ProposalState, RemovedMember};
 pub use moving::TakenIn;
 pub use opening::PodOptions;
+pub use querying::IndexProgress;
 pub use recovering::WordsQuiz;
 pub use status::{Conditions, EntryRef, Holder, Network, PeerStatus, Status, SyncState, WaitReason};
 pub use syncing::{Live, PeerReport, SyncReport};
-pub use watching::{DocumentWatch, ListDiff, ListWatch, PlacedRow, StatusWatch};
+pub use watching::{
+    Diff, DocumentWatch, ListDiff, ListWatch, Placed, PlacedAs, PlacedRow, QueryDiff, QueryWatch, StatusWatch,
+};
 pub use writing::{DocumentEdit, Written};
 
 use crate::{
-    document::{Key, Page, Value},
+    document::{Key, Value},
     error::Error,
     identity::{did, did_document},
     log::{DocumentId, Event},
+    net::apart,
     snapshot::export_identity,
-    store::ListCursor,
 };
 use running::Running;
 use watching::Changes;
@@ -88,9 +101,12 @@ enum Phase {
     Closed,
 }
 
+/// What is to be done with a running pod.
+type Work<R> = dyn FnOnce(&Running) -> Result<R, Error> + Send;
+
 /// Runs `work` where it may wait for the disk. A panic in it goes on in whoever waits.
 async fn blocking<R: Send + 'static>(work: impl FnOnce() -> Result<R, Error> + Send + 'static) -> Result<R, Error> {
-    match tokio::task::spawn_blocking(work).await {
+    match apart(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
@@ -129,6 +145,10 @@ impl Pod {
         &self,
         work: impl FnOnce(&Running) -> Result<R, Error> + Send + 'static,
     ) -> Result<R, Error> {
+        self.boxed_work(Box::new(work)).await
+    }
+
+    async fn boxed_work<R: Send + 'static>(&self, work: Box<Work<R>>) -> Result<R, Error> {
         let running = self.running()?;
         let gate = running.gate.clone().try_read_owned().map_err(|_| Error::Suspended)?;
         blocking(move || {
@@ -164,33 +184,6 @@ impl Pod {
     /// A document as it is now; `None` if it is not here.
     pub async fn get(&self, document: DocumentId) -> Result<Option<Value>, Error> {
         self.work(move |running| running.shown(|documents| documents.get(&document)))
-            .await
-    }
-
-    /// A page of a collection by the date in its top-level `field`, newest first. `after` is the `next` of the page before.
-    pub async fn list(
-        &self,
-        collection: &str,
-        field: &str,
-        after: Option<ListCursor>,
-        limit: u32,
-    ) -> Result<Page, Error> {
-        let (collection, field) = (collection.to_owned(), field.to_owned());
-        self.work(move |running| running.shown(|documents| documents.list(&collection, &field, after, limit)))
-            .await
-    }
-
-    /// Every document of a collection, by id.
-    pub async fn documents(&self, collection: &str) -> Result<Vec<DocumentId>, Error> {
-        let collection = collection.to_owned();
-        self.work(move |running| running.shown(|documents| documents.ids(&collection)))
-            .await
-    }
-
-    /// How many documents a collection has.
-    pub async fn count(&self, collection: &str) -> Result<u64, Error> {
-        let collection = collection.to_owned();
-        self.work(move |running| running.shown(|documents| documents.count(&collection)))
             .await
     }
 

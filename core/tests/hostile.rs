@@ -60,6 +60,7 @@ fn a_member_of_one_identity_reaches_nothing_of_another_in_the_same_store() {
         let (count, head) = (known.ordered.count(), known.ordered.head());
         vec![
             Message::Hello {
+                features: 0,
                 identity: member.replica.identity(),
                 digest,
                 store: member.replica.store().store_id(),

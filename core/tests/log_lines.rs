@@ -224,6 +224,7 @@ fn no_debug_shows_what_it_holds() {
     let seed = [0xab; 32];
     let mut random = SeededRandom::new(1);
     let part = SealedPart {
+        documents: Vec::new(),
         name: Some("canary".to_owned()),
         streams: Vec::new(),
         previous: vec![(rhizome::crypto::Hash([1; 32]), seed.into())],

@@ -23,11 +23,15 @@ fn functions(dir: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-/// What is wrong with the page: a threat that says nothing of its tests, a test that does not exist.
+/// What is wrong with the page: a number that is there twice, a threat that says nothing of its tests, a test that does not exist.
 fn faults(page: &str, known: &BTreeSet<String>) -> Vec<String> {
     let mut faults = Vec::new();
+    let mut numbers = BTreeSet::new();
     for threat in page.split("\n**T").skip(1) {
         let number = threat.split('.').next().unwrap_or_default();
+        if !numbers.insert(number) {
+            faults.push(format!("T{number} is there twice"));
+        }
         let threat = threat.split("\n## ").next().unwrap_or_default();
         let Some(shown) = threat.lines().find_map(|line| line.strip_prefix("*Shown by:* ")) else {
             faults.push(format!("T{number} does not say what shows it"));
@@ -59,9 +63,13 @@ fn every_threat_names_tests_that_exist() {
 #[test]
 fn a_threat_without_tests_or_with_one_that_is_gone_is_found() {
     let known = BTreeSet::from(["here".to_owned()]);
-    let page = "\n**T1. One.** x\n*Shown by:* `here`, `make sim`.\n\n**T2. Two.** x\n\n**T3. Three.** x\n*Shown by:* `gone`.\n";
+    let page = "\n**T1. One.** x\n*Shown by:* `here`, `make sim`.\n\n**T2. Two.** x\n\n**T3. Three.** x\n*Shown by:* `gone`.\n\n**T1. Another.** x\n*Shown by:* `here`.\n";
     assert_eq!(
         faults(page, &known),
-        ["T2 does not say what shows it", "T3 names gone, which is no test"]
+        [
+            "T2 does not say what shows it",
+            "T3 names gone, which is no test",
+            "T1 is there twice"
+        ]
     );
 }

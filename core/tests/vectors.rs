@@ -22,8 +22,9 @@ use rhizome::{
         rename_device, rewrap, rotate_recovery, short_number, streams, vote,
     },
     log::{
-        AuthorId, Content, DocumentChange, Entry, Item, Position, Range, Receipt, Section, SessionId, Start, StoreId,
-        Time, VerifiedEntry, Writer, digest, make_entry, open_entry,
+        AttachmentId, AttachmentReceipt, AuthorId, CHUNK, ChunkSealer, Content, DocumentChange, Entry, Item, Manifest,
+        Position, Range, Receipt, Section, SessionId, Start, StoreId, Time, VerifiedEntry, Writer, digest, hash_chunk,
+        make_entry, open_chunk, open_entry,
     },
     path, resolve,
     snapshot::export_identity,
@@ -1305,7 +1306,7 @@ fn make_range_vector() -> Value {
         );
     };
     signed("no sections", Vec::new());
-    signed("257 sections", vec![Section::Erased(Hash([1; 32])); 257]);
+    signed("2049 sections", vec![Section::Erased(Hash([1; 32])); 2049]);
     signed("a box of 43 bytes", vec![Section::Box(vec![1; 43])]);
     // A first entry that names no epoch.
     let one = author.entries[1].entry();
@@ -1587,12 +1588,16 @@ fn make_frames() -> Value {
     let (role, author) = (1, range.author);
     let items = vec![Item(author, 0, at.seq, at.hash), Item(author, 2, 70_000, hash_a)];
     let hello = |proofs| Message::Hello {
+        features: 0,
         identity,
         digest: hash_a,
         store,
         proofs,
     };
     let text = |text: &str| text.to_owned();
+    let sealed = SealedAttachment::make(5);
+    let receipt_of_it = AttachmentReceipt::make(&made.devices[2].signing, store, sealed.manifest.id(), BEGAN);
+    let receipt_of_it = receipt_of_it.encode().to_vec();
     let messages = [
         hello(vec![]),
         hello(pending.clone()),
@@ -1662,6 +1667,66 @@ fn make_frames() -> Value {
             recovery: recovery().0.public().0,
             signature: recovery().0.signing().sign("recover", &[1; 64]),
         },
+        Message::Hello {
+            features: 1,
+            identity,
+            digest: hash_b,
+            store,
+            proofs: vec![],
+        },
+        Message::Attachments {
+            identity,
+            store,
+            wanted: vec![AttachmentId(hash_a.0), AttachmentId(hash_b.0)],
+        },
+        Message::AskHeld(vec![AttachmentId(hash_a.0)]),
+        Message::Held {
+            held: vec![
+                (AttachmentId(hash_a.0), Some(0)),
+                (AttachmentId(hash_b.0), Some(300)),
+                (AttachmentId(hash_c.0), None),
+            ],
+            receipts: vec![
+                AttachmentReceipt::make(&made.devices[2].signing, store, AttachmentId(hash_a.0), BEGAN)
+                    .encode()
+                    .to_vec(),
+            ],
+        },
+        Message::Manifest(sealed.manifest.encode()),
+        Message::Chunks {
+            id: sealed.manifest.id(),
+            map: vec![0],
+        },
+        Message::Chunk {
+            id: sealed.manifest.id(),
+            number: 0,
+            sealed: sealed.boxes[0].clone(),
+        },
+        Message::Stored {
+            id: sealed.manifest.id(),
+            count: 1,
+            receipt: Some(receipt_of_it.clone()),
+        },
+        Message::Stored {
+            id: sealed.manifest.id(),
+            count: 8,
+            receipt: None,
+        },
+        Message::Fetch {
+            id: sealed.manifest.id(),
+            manifest: true,
+            from: 300,
+            count: 8,
+        },
+        Message::Fetched {
+            id: sealed.manifest.id(),
+            count: 7,
+        },
+        Message::NotKept {
+            id: sealed.manifest.id(),
+            reason: RefuseReason::NotWanted,
+            limit: 0,
+        },
     ];
     let frames: Vec<_> = messages
         .iter()
@@ -1719,12 +1784,116 @@ fn frames() {
     kinds.dedup();
     assert_eq!(
         kinds,
-        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 32, 33, 34, 35, 36, 37, 38, 39, 40],
+        [
+            0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 32, 33, 34, 35, 36, 37, 38, 39, 40, 0, 48, 49, 50, 51, 52, 53, 54,
+            55, 56, 57
+        ],
         "a frame of every kind"
     );
     for one in list(&v["refused"]) {
         assert_eq!(unframe(&un(one)), None, "{one} is taken");
     }
+}
+
+/// An attachment of `size` bytes, byte n being n mod 251.
+struct SealedAttachment {
+    size: usize,
+    key: [u8; 32],
+    manifest: Manifest,
+    boxes: Vec<Vec<u8>>,
+}
+
+impl SealedAttachment {
+    fn make(size: usize) -> Self {
+        let mut random = SeededRandom::new(60 + size as u64);
+        let mut sealer = ChunkSealer::new(&mut random);
+        let mut boxes = Vec::new();
+        for piece in Self::plain(size).chunks(CHUNK) {
+            boxes.extend(sealer.push(&mut random, piece).unwrap());
+        }
+        while let Some(sealed) = sealer.finish(&mut random) {
+            boxes.push(sealed);
+        }
+        let (manifest, key) = sealer.into_parts();
+        let key = *key;
+        Self {
+            size,
+            key,
+            manifest,
+            boxes,
+        }
+    }
+
+    fn plain(size: usize) -> Vec<u8> {
+        (0..size).map(|n| (n % 251) as u8).collect()
+    }
+}
+
+fn make_attachment() -> Value {
+    let attachments: Vec<Value> = [0, 5, 3 * CHUNK - 40, 3 * CHUNK + 1]
+        .map(SealedAttachment::make)
+        .iter()
+        .map(|made| {
+            json!({
+                "size": made.size,
+                "padded": made.manifest.padded(),
+                "key": x(made.key),
+                "manifest": x(made.manifest.encode()),
+                "id": x(made.manifest.id().0),
+                // The boxes themselves where they are short: the others follow from their nonces.
+                "nonces": made.boxes.iter().map(|sealed| x(&sealed[..24])).collect::<Vec<_>>(),
+                "boxes": made.boxes.iter().filter(|sealed| sealed.len() < 1000).map(x).collect::<Vec<_>>(),
+                "hashes": made.boxes.iter().map(|sealed| x(hash_chunk(sealed).0)).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let manifest =
+        |version: u8, padded: u64, hashes: usize| x(encode(&(version, padded, ByteBuf::from(vec![7; hashes]))));
+    let refused = [
+        manifest(2, 256, 32),
+        manifest(1, 0, 0),
+        manifest(1, 255, 32),
+        manifest(1, 257, 32),
+        manifest(1, 256, 31),
+        manifest(1, 256, 64),
+        manifest(1, 2 * CHUNK as u64, 32),
+        x(encode(&(1u8, 256u64))),
+    ];
+    let by = SigningKey::from_seed(&[1; 32]);
+    let receipt = AttachmentReceipt::make(&by, StoreId([3; 16]), AttachmentId([4; 32]), BEGAN);
+    json!({
+        "attachments": attachments,
+        "refused": refused,
+        "receipt": {
+            "peer_signing_public": x(by.public().0),
+            "store": x([3; 16]),
+            "attachment": x([4; 32]),
+            "time": BEGAN,
+            "receipt": x(receipt.encode()),
+        },
+    })
+}
+
+#[test]
+fn attachment() {
+    check("attachment", make_attachment());
+    let v = committed("attachment");
+    for one in list(&v["attachments"]) {
+        let manifest = Manifest::decode(&un(&one["manifest"])).unwrap();
+        assert_eq!(x(manifest.id().0), text(&one["id"]));
+        let size = one["size"].as_u64().unwrap();
+        let key = rhizome::crypto::Secret::from(un_n::<32>(&one["key"]));
+        for (number, sealed) in (0..).zip(list(&one["boxes"])) {
+            let plain = open_chunk(&key, &manifest, size, number, &un(sealed)).unwrap();
+            assert_eq!(*plain, SealedAttachment::plain(plain.len()));
+        }
+    }
+    for one in list(&v["refused"]) {
+        assert!(Manifest::decode(&un(one)).is_err(), "{one} is taken");
+    }
+    let receipt = AttachmentReceipt::decode(&un(&v["receipt"]["receipt"])).unwrap();
+    assert_eq!(x(receipt.peer.0), text(&v["receipt"]["peer_signing_public"]));
+    assert_eq!(receipt.time, v["receipt"]["time"].as_u64().unwrap());
 }
 
 /// The tables of `log.db` stand in `docs/formats.md` as they are made.
@@ -1742,6 +1911,7 @@ fn the_page_gives_the_schema() {
     let made = tables(&[
         include_str!("../src/store/migrations/0001.sql"),
         include_str!("../src/store/migrations/0002.sql"),
+        include_str!("../src/store/migrations/0003.sql"),
     ]);
     assert!(made.len() > 10);
     assert_eq!(tables(&[page]), made);

@@ -391,6 +391,8 @@ class Demo:
         self.write_offline()
         self.wake()
         self.edit_apart()
+        self.find_and_attach()
+        self.delete()
         self.kill()
         self.look_at_the_cloud()
         self.teller.done()
@@ -505,6 +507,69 @@ class Demo:
         must(all(line in texts[0] for line in lines.values()), "both edits are in it")
         tell.say("Both now read, to the letter:")
         tell.say("  " + "\n  ".join(texts[0].strip().split("\n")[-3:]))
+
+    def find_and_attach(self):
+        tell, phone, tablet = self.teller, self.phone, self.tablet
+        tell.step("The tablet finds that entry by its words, sees who wrote what, and takes its own line back")
+        entry = self.written[0]["id"]
+        began = time.monotonic()
+        found = tablet.run("search", '"the phone adds"')["entries"]
+        tell.measured("tablet: finds it, starting the program included", time.monotonic() - began)
+        must(found[0]["id"] == entry, "the search finds another entry: %s" % json.dumps(found))
+        versions = tablet.run("history", entry)["versions"]
+        must({"phone", "tablet"} <= {version["device"] for version in versions}, "the history names both: %s" % json.dumps(versions))
+        must([version["kind"] for version in versions][-1] == "create", "the history goes back to the beginning")
+        tell.say("%d versions, the last by the %s; none is ever lost." % (len(versions), versions[0]["device"]))
+        before = tablet.show(entry)["text"]
+        must(tablet.run("undo", entry)["changed"], "the tablet takes its line back")
+        after = tablet.show(entry)["text"]
+        must("kettle" in after and "window open" not in after, "only its own line is gone: %r" % after)
+        must(tablet.run("redo", entry)["changed"] and tablet.show(entry)["text"] == before, "and it is there again")
+        tell.say("Taken back, the phone's line stays; done again, both are there.")
+
+        tell.step("The phone attaches a picture, and the tablet gets it from the cloud peer")
+        picture = self.place.folder("picture.png")
+        taken = secrets.token_bytes(300_000)
+        with open(picture, "wb") as file:
+            file.write(taken)
+        phone.run("attach", entry, picture)
+        tell.synced("phone: brings the entry", phone.sync())
+        held = phone.run("attachments", entry)["attachments"][0]
+        must(held["held_by"] == ["cloud"], "the cloud peer gave its word for the picture: %s" % json.dumps(held))
+        tell.synced("tablet: hears of the picture", tablet.sync())
+        must(not tablet.run("attachments", entry)["attachments"][0]["here"], "pictures come when they are asked for")
+        saved = tablet.run("attachments", entry, "--save", self.place.folder("saved"))["attachments"][0]["saved"]
+        with open(saved, "rb") as file:
+            must(file.read() == taken, "the tablet has another picture")
+        tell.say("%s, byte for byte; until it was asked for, it took no room on the tablet." % size(len(taken)))
+
+    def delete(self):
+        tell, phone, tablet = self.teller, self.phone, self.tablet
+        tell.step("An entry is deleted and comes back; another is deleted for good with the words")
+        there = tablet.entries()
+        kept, gone = [phone.run("new", "--title", title, "-", stdin=b"Nobody is to read this.")["id"] for title in ("Deleted too soon", "Of which nothing stays")]
+        phone.sync()
+        tablet.sync()
+        listed = lambda device: {entry["id"] for entry in device.entries()}
+        must({kept, gone} <= listed(tablet), "the tablet has both")
+        phone.run("delete", kept)
+        phone.sync()
+        tablet.sync()
+        must(kept not in listed(phone) | listed(tablet), "it is hidden on both")
+        trash = tablet.run("trash")["trash"]
+        must([entry["id"] for entry in trash] == [kept] and trash[0]["due"] > time.time() * 1000, "the tablet's trash: %s" % json.dumps(trash))
+        tablet.run("undelete", kept)
+        tell.say("Deleted by the phone, and brought back by the tablet; it had seven days for that.")
+        phone.run("delete", gone, "--at-once", stdin=self.words.encode())
+        for device in (phone, tablet, phone):
+            tell.synced("%s: after deleting" % device.name, device.sync())
+        for device in (phone, tablet):
+            must(kept in listed(device) and gone not in listed(device), "the %s lists one of the two" % device.name)
+            must(not device.run("trash")["trash"], "the trash of the %s is empty" % device.name)
+            device.run("undelete", gone, code=1)
+            must(device.run("verify")["ok"], "every chain verifies all the same")
+        must(len(tablet.entries()) == len(there) + 1, "nothing else is gone")
+        tell.say("With the 24 words there is no waiting: its text is gone from both, and every chain still verifies.")
 
     def kill(self):
         tell, phone, tablet = self.teller, self.phone, self.tablet

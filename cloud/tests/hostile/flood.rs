@@ -56,6 +56,7 @@ async fn behave(connection: &Connection, does: Does) -> Option<()> {
         Does::OneByte => vec![0],
         Does::AllButAByte => [&(192u32 * 1024).to_be_bytes()[..], &[0; 192 * 1024 - 1]].concat(),
         Does::HelloToNobody => Message::Hello {
+            features: 0,
             identity: IdentityId([9; 32]),
             digest: Hash([0; 32]),
             store: StoreId([0; 16]),

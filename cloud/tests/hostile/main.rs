@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(target_os = "linux")]
 
+mod attachments;
 mod bomb;
 #[path = "../../../core/tests/common/replicas.rs"]
 #[allow(dead_code)]

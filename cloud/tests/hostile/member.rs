@@ -25,7 +25,7 @@ use crate::{
 pub struct Thief {
     pub member: Member,
     pub cloud: Keys,
-    endpoint: Endpoint,
+    pub endpoint: Endpoint,
 }
 
 impl Thief {
@@ -63,6 +63,7 @@ impl Thief {
 
     pub fn hello(&self) -> Message {
         Message::Hello {
+            features: 0,
             identity: self.member.replica.identity(),
             digest: Hash([7; 32]),
             store: self.member.replica.store().store_id(),

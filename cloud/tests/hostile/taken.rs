@@ -75,6 +75,7 @@ impl Taken {
     /// A hello with a digest that is nobody's, so that states are exchanged.
     pub fn hello(&self) -> Message {
         Message::Hello {
+            features: 0,
             identity: self.replica.identity(),
             digest: Hash([7; 32]),
             store: self.replica.store().store_id(),

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use ipld_core::cid::{Cid, serde::BytesToCidVisitor};
+use ipld_core::cid::Cid;
 use serde::{
     Deserialize, Serialize,
     de::{DeserializeOwned, MapAccess, SeqAccess, Visitor},
@@ -119,8 +119,25 @@ impl<'de> Visitor<'de> for Passed {
 
     /// The library's way to say that this is a link (tag 42).
     fn visit_newtype_struct<D: serde::Deserializer<'de>>(self, d: D) -> Result<Passed, D::Error> {
-        let _: Cid = d.deserialize_bytes(BytesToCidVisitor)?;
-        Ok(Passed)
+        d.deserialize_bytes(Link)
+    }
+}
+
+/// A link: a CID in its one spelling, and nothing behind it. The library's own reader leaves what follows the hash unread.
+struct Link;
+
+impl Visitor<'_> for Link {
+    type Value = Passed;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a link")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Passed, E> {
+        match Cid::try_from(bytes) {
+            Ok(cid) if cid.to_bytes() == bytes => Ok(Passed),
+            _ => Err(E::custom("a link that is none")),
+        }
     }
 }
 
@@ -141,8 +158,15 @@ pub(crate) fn encode_secret<T: Serialize>(value: &T) -> Zeroizing<Vec<u8>> {
 ///
 /// All of it is walked before any of it is kept: a list that claims more items than there are bytes reserves nothing for them.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CborError> {
-    let Passed = serde_ipld_dagcbor::from_slice(bytes).map_err(|_| CborError::Malformed)?;
+    walk(bytes)?;
     serde_ipld_dagcbor::from_slice(bytes).map_err(|_| CborError::Malformed)
+}
+
+/// One walk for all types.
+#[inline(never)]
+fn walk(bytes: &[u8]) -> Result<(), CborError> {
+    let Passed = serde_ipld_dagcbor::from_slice(bytes).map_err(|_| CborError::Malformed)?;
+    Ok(())
 }
 
 /// As [`decode`], and the bytes must equal their own re-encoding.

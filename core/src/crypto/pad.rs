@@ -5,10 +5,15 @@ pub const PAD_FLOOR: usize = 256;
 
 /// `len` rounded up to a PADMÉ size, at least [`PAD_FLOOR`]. Adds less than 12 % to anything above the floor.
 pub fn padme(len: usize) -> usize {
-    let len = len.max(PAD_FLOOR);
+    usize::try_from(padme_long(len as u64)).expect("lengths in memory are far below half of what a usize counts")
+}
+
+/// As [`padme`], for what need not fit into memory. `len` is at most 2^62.
+pub fn padme_long(len: u64) -> u64 {
+    let len = len.max(PAD_FLOOR as u64);
     let exponent = len.ilog2();
     let digits = exponent.ilog2() + 1;
-    let mask = (1usize << (exponent - digits)) - 1;
+    let mask = (1u64 << (exponent - digits)) - 1;
     (len + mask) & !mask
 }
 

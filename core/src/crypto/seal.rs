@@ -1,17 +1,14 @@
 //! XChaCha20-Poly1305 boxes: a fresh random nonce, then the ciphertext with its tag.
 
-use chacha20poly1305::{
-    KeyInit, XChaCha20Poly1305, XNonce,
-    aead::{Aead, Payload},
-};
+use rhizome_cipher::{decrypt, encrypt};
 use zeroize::Zeroizing;
 
 use super::{CryptoError, Random, Secret, derive_key, wiping};
 
 /// Bytes of nonce at the start of a box.
-pub const NONCE_LEN: usize = 24;
+pub const NONCE_LEN: usize = rhizome_cipher::NONCE_LEN;
 /// Bytes of authentication tag at the end of a box.
-pub const TAG_LEN: usize = 16;
+pub const TAG_LEN: usize = rhizome_cipher::TAG_LEN;
 
 /// A key that seals and opens boxes. Wiped when dropped.
 #[derive(Clone)]
@@ -26,21 +23,16 @@ impl SealKey {
     /// Seals `plain`, bound to `aad`. 192-bit nonces are drawn at random: no count to keep, none to lose in a restore.
     pub fn seal(&self, random: &mut dyn Random, aad: &[u8], plain: &[u8]) -> Vec<u8> {
         let nonce: [u8; NONCE_LEN] = random.bytes();
-        let sealed = wiping(|| self.cipher().encrypt(&XNonce::from(nonce), Payload { msg: plain, aad }))
-            .expect("a message in memory is shorter than the cipher's 256 GiB");
+        let sealed = wiping(|| encrypt(&self.0, &nonce, aad, plain));
         [&nonce[..], &sealed].concat()
     }
 
     /// Opens a box made by [`SealKey::seal`] with the same `aad`.
     pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
         let (nonce, body) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(CryptoError::BadBox)?;
-        wiping(|| self.cipher().decrypt(&XNonce::from(*nonce), Payload { msg: body, aad }))
+        wiping(|| decrypt(&self.0, nonce, aad, body))
             .map(Zeroizing::new)
             .map_err(|_| CryptoError::BadBox)
-    }
-
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new((&*self.0).into())
     }
 }
 

@@ -4,9 +4,12 @@
 //! lengths without a limit, and panics on some numbers it does not expect. All
 //! of these are read here first, with bounded memory, and refused.
 //!
-//! The walk accepts exactly what Rhizome's own documents write. Marks (rich
-//! text) and author footers are refused on purpose: nothing here writes them,
-//! and a document holding marks out of order can be saved but never loaded.
+//! The walk accepts exactly what Rhizome's own documents write. Author footers
+//! are refused on purpose: nothing here writes them. Marks (rich text) come in
+//! pairs, the end of each right after its beginning: Automerge pairs them by
+//! their numbers, and a document that holds an end without its beginning, or
+//! before it, can be saved but never loaded. What the walk cannot see, which
+//! of the two comes first in the text, the document looks at.
 
 use std::borrow::Cow;
 
@@ -27,6 +30,8 @@ const MAX_ACTORS: u64 = 4096;
 /// Rhizome's actors have 32 bytes.
 const MAX_ACTOR_BYTES: u64 = 64;
 const MAX_MESSAGE_BYTES: u64 = 1024;
+/// The longest name of a mark, in bytes.
+pub const MAX_MARK_NAME: usize = 256;
 
 /// The largest counter, and the largest increment, either way: small enough
 /// that millions of increments cannot overflow the sum of 64 bits (a panic in
@@ -297,8 +302,10 @@ mod column {
     pub(super) const PREDECESSOR_COUNT: u32 = 0x70;
     pub(super) const PREDECESSOR_ACTOR: u32 = 0x71;
     pub(super) const PREDECESSOR_COUNTER: u32 = 0x73;
+    pub(super) const EXPAND: u32 = 0x94;
+    pub(super) const MARK_NAME: u32 = 0xa5;
 
-    pub(super) const ALL: [u32; 12] = [
+    pub(super) const ALL: [u32; 14] = [
         OBJECT_ACTOR,
         OBJECT_COUNTER,
         KEY_ACTOR,
@@ -311,14 +318,30 @@ mod column {
         PREDECESSOR_COUNT,
         PREDECESSOR_ACTOR,
         PREDECESSOR_COUNTER,
+        EXPAND,
+        MARK_NAME,
     ];
 }
 
 const ACTION_SET: u64 = 1;
 const ACTION_INCREMENT: u64 = 5;
+const ACTION_MARK: u64 = 7;
+
+/// Whether a change that passed [`open_change`], and is not compressed, sets marks.
+pub(super) fn has_marks(plain: &[u8]) -> bool {
+    let mut rest = Reader(plain.get(HEADER..).unwrap_or_default());
+    let columns = rest.unsigned().and_then(|_| columns(rest.0, Limits::default()));
+    columns.is_ok_and(|(columns, _)| !columns.of(column::MARK_NAME).is_empty())
+}
 
 /// The contents of one change, inflated.
 fn walk(contents: &[u8], limits: Limits) -> Result<(), ChunkError> {
+    let (columns, actors) = columns(contents, limits)?;
+    columns.walk(actors, limits)
+}
+
+/// Reads the head of a change; its columns, and how many actors it names.
+fn columns(contents: &[u8], limits: Limits) -> Result<(Columns<'_>, u64), ChunkError> {
     let mut rest = Reader(contents);
     let dependencies = rest.unsigned()?;
     if dependencies > MAX_DEPENDENCIES {
@@ -373,7 +396,7 @@ fn walk(contents: &[u8], limits: Limits) -> Result<(), ChunkError> {
         // An author's footer, or what a later Automerge may add.
         return Err(ChunkError::Length);
     }
-    columns.walk(1 + others, limits)
+    Ok((columns, 1 + others))
 }
 
 fn actor(rest: &mut Reader<'_>) -> Result<(), ChunkError> {
@@ -405,7 +428,7 @@ impl<'a> Columns<'a> {
             limits.operations,
             Reader::unsigned,
             |count, action| match action {
-                Some(action) if action <= ACTION_INCREMENT => {
+                Some(action) if action <= ACTION_INCREMENT || action == ACTION_MARK => {
                     actions.push((count, action));
                     Ok(())
                 }
@@ -428,7 +451,9 @@ impl<'a> Columns<'a> {
         self.actors(column::KEY_ACTOR, operations, actors)?;
         self.counters(column::KEY_COUNTER, operations)?;
         let mut names = 0_u64;
+        let mut keys = Vec::new();
         self.runs(column::KEY_NAME, operations, Reader::prefixed, |count, name| {
+            keys.push((count, name.is_some()));
             let Some(name) = name else { return Ok(()) };
             if std::str::from_utf8(name).is_err() {
                 return Err(ChunkError::Contents(column::KEY_NAME));
@@ -440,17 +465,20 @@ impl<'a> Columns<'a> {
             Ok(())
         })?;
 
-        if self.booleans(operations)? != operations {
+        let inserts = self.booleans(column::INSERT, operations)?;
+        if inserts.iter().map(|(count, _)| count).sum::<u64>() != operations {
             return Err(ChunkError::Contents(column::INSERT));
         }
 
         let mut predecessors = 0_u64;
+        let mut each_has = Vec::new();
         let counts = self.runs(
             column::PREDECESSOR_COUNT,
             operations,
             Reader::unsigned,
             |count, each| {
                 let each = each.ok_or(ChunkError::Contents(column::PREDECESSOR_COUNT))?;
+                each_has.push((count, each > 0));
                 predecessors = predecessors.saturating_add(count.saturating_mul(each));
                 if predecessors > limits.operations {
                     return Err(ChunkError::TooManyOperations);
@@ -463,6 +491,61 @@ impl<'a> Columns<'a> {
             || self.counters(column::PREDECESSOR_COUNTER, predecessors)? != predecessors
         {
             return Err(ChunkError::Contents(column::PREDECESSOR_COUNT));
+        }
+        self.marks(&actions, operations, limits.names - names, [keys, inserts, each_has])
+    }
+
+    /// The marks: each is two operations, its beginning with a name and then its end without, put into a sequence and in place of nothing.
+    /// Nothing else has a name or expands.
+    fn marks(
+        &self,
+        actions: &[(u64, u64)],
+        operations: u64,
+        most: u64,
+        [keys, inserts, replacing]: [Vec<(u64, bool)>; 3],
+    ) -> Result<(), ChunkError> {
+        let bad = ChunkError::Contents(column::MARK_NAME);
+        let mut names = Vec::new();
+        let mut bytes = 0_u64;
+        self.runs(column::MARK_NAME, operations, Reader::prefixed, |count, name| {
+            names.push((count, name.is_some()));
+            let Some(name) = name else { return Ok(()) };
+            if name.is_empty() || name.len() > MAX_MARK_NAME || std::str::from_utf8(name).is_err() {
+                return Err(bad);
+            }
+            bytes = bytes.saturating_add(count.saturating_mul(name.len() as u64));
+            if bytes > most {
+                return Err(ChunkError::TooManyOperations);
+            }
+            Ok(())
+        })?;
+        let expands = self.booleans(column::EXPAND, operations)?;
+        let all_true = |runs: &[(u64, bool)]| runs.iter().filter(|run| run.1).map(|run| run.0).sum::<u64>();
+        let (mut named, mut expanding) = (all_true(&names), all_true(&expands));
+        let [mut keys, mut inserts, mut replacing, mut names, mut expands] =
+            [keys, inserts, replacing, names, expands].map(Overlay::new);
+        let mut at = 0;
+        for &(count, action) in actions {
+            let from = at;
+            at += count;
+            if action != ACTION_MARK {
+                continue;
+            }
+            if count % 2 != 0 {
+                return Err(bad);
+            }
+            // Names take turns with none, and so take a byte each: the work is bounded by the bytes of their column.
+            for place in from..at {
+                let begins = (place - from) % 2 == 0;
+                if names.at(place) != begins || keys.at(place) || !inserts.at(place) || replacing.at(place) {
+                    return Err(bad);
+                }
+                named -= u64::from(begins);
+                expanding -= u64::from(expands.at(place));
+            }
+        }
+        if named > 0 || expanding > 0 {
+            return Err(bad);
         }
         Ok(())
     }
@@ -531,17 +614,20 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// The column of booleans: lengths of runs that are by turns false, true.
-    fn booleans(&self, most: u64) -> Result<u64, ChunkError> {
-        let mut rest = Reader(self.of(column::INSERT));
+    /// A column of booleans: lengths of runs that are by turns false, true.
+    fn booleans(&self, specification: u32, most: u64) -> Result<Vec<(u64, bool)>, ChunkError> {
+        let mut rest = Reader(self.of(specification));
         let mut entries = 0_u64;
+        let mut runs = Vec::new();
         while !rest.0.is_empty() {
-            entries = entries.saturating_add(rest.unsigned()?);
+            let count = rest.unsigned()?;
+            entries = entries.saturating_add(count);
             if entries > most {
                 return Err(ChunkError::TooManyOperations);
             }
+            runs.push((count, runs.len() % 2 == 1));
         }
-        Ok(entries)
+        Ok(runs)
     }
 
     /// The values: a column of kinds and lengths, and one of their bytes.
@@ -568,6 +654,35 @@ impl<'a> Columns<'a> {
             return Err(bad);
         }
         Ok(())
+    }
+}
+
+/// Runs of a column, read at places that only go up; false past their end.
+struct Overlay {
+    runs: std::vec::IntoIter<(u64, bool)>,
+    /// Where the present run ends, and what it says.
+    end: u64,
+    value: bool,
+}
+
+impl Overlay {
+    fn new(runs: Vec<(u64, bool)>) -> Self {
+        Self {
+            runs: runs.into_iter(),
+            end: 0,
+            value: false,
+        }
+    }
+
+    fn at(&mut self, place: u64) -> bool {
+        while place >= self.end {
+            let Some((count, value)) = self.runs.next() else {
+                return false;
+            };
+            self.end += count;
+            self.value = value;
+        }
+        self.value
     }
 }
 
@@ -599,6 +714,8 @@ fn value(kind: u64, bytes: &[u8], action: u64) -> Option<()> {
     let fits = match action {
         ACTION_SET => true,
         ACTION_INCREMENT => kind == 3 || kind == 4,
+        // Null takes a mark away; its end has none either.
+        ACTION_MARK => kind != 8,
         // Making an object and deleting carry no value.
         _ => kind == 0,
     };

@@ -13,15 +13,18 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use automerge::transaction::{Transactable, Transaction};
+use automerge::transaction::{CommitOptions, Transactable, Transaction};
 use automerge::{
-    ActorId, Automerge, AutomergeError, Change, ChangeHash, ObjId, ObjType, Prop, ROOT, ReadDoc, ScalarValue,
-    TextEncoding, ValueRef,
+    ActorId, AutoCommit, Automerge, AutomergeError, Change, ChangeHash, ObjId, ObjType, Prop, ROOT, ReadDoc,
+    ScalarValue, TextEncoding, ValueRef,
 };
 
 use super::chunk::{self, ChunkError, Limits, MAX_COUNTER, check_change, open_change};
+use super::marks::marks_hold;
+use super::tree::{self, element};
 use super::value::Value;
 
 /// Levels of lists and maps a document may have. What lies deeper (only a
@@ -37,11 +40,8 @@ pub const MAX_PENDING_BYTES: usize = 64 << 20;
 const MAX_EDITS: usize = 2000;
 const MAX_STEPS: usize = 100_000_000;
 
-/// How positions in texts are counted. Devices may differ in it, as only calls
-/// are counted so, never what is stored: an application whose platform counts
-/// UTF-16 units can be given `Utf16CodeUnit` here once it is a parameter of
-/// [`Document::new`] and [`Document::load`].
-const ENCODING: TextEncoding = TextEncoding::UnicodeCodePoint;
+/// How places in texts are counted, in calls only, never in what is stored: in UTF-16 code units, as Swift's `NSString` and Kotlin count.
+pub(super) const ENCODING: TextEncoding = TextEncoding::Utf16CodeUnit;
 
 /// Why a document refuses. Names no data of users: a step is the place in a
 /// path, from 0, an index the place of a change in the call.
@@ -115,6 +115,12 @@ pub enum DocumentError {
     /// A counter or an increment past [`MAX_COUNTER`].
     #[error("the counter is out of range")]
     CounterRange,
+    /// A cursor's string that no cursor gave.
+    #[error("this is not a cursor")]
+    Cursor,
+    /// A version, or a change, that the document does not have.
+    #[error("the document has no such version")]
+    NoVersion,
     /// Automerge refused what was checked before. Nothing of it stays.
     #[error("the document could not be edited")]
     Failed,
@@ -170,7 +176,7 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    fn prop(&self) -> Prop {
+    pub(super) fn prop(&self) -> Prop {
         match self {
             Key::Field(name) => Prop::Map(name.clone()),
             Key::Index(index) => Prop::Seq(*index),
@@ -234,11 +240,11 @@ pub fn inspect(bytes: &[u8], limits: Limits) -> Result<ChangeInfo, DocumentError
 /// first change is the same bytes everywhere.
 #[derive(Clone)]
 pub struct Document {
-    doc: Automerge,
+    pub(super) doc: Automerge,
     /// Changes whose dependencies are missing. Automerge has a queue too, but
     /// what lies in there cannot be seen, limited, or taken out again.
     pending: BTreeMap<ChangeHash, Change>,
-    limits: Limits,
+    pub(super) limits: Limits,
 }
 
 impl fmt::Debug for Document {
@@ -312,6 +318,11 @@ impl Document {
         bytes
     }
 
+    /// The document with its history as an Automerge file that other programs read: without the changes that wait for others.
+    pub fn export(&self) -> Vec<u8> {
+        self.doc.save()
+    }
+
     /// The same document, edited as `actor` from here on.
     pub fn fork_as(&self, actor: &[u8; 32]) -> Self {
         let mut fork = self.clone();
@@ -383,23 +394,21 @@ impl Document {
         &mut self,
         edit: impl FnOnce(&mut Edit<'_>) -> Result<R, E>,
     ) -> Result<(R, Vec<Vec<u8>>), E> {
+        self.edit_saying(None, edit)
+    }
+
+    /// As [`Document::edit`], by a change that says `what` it is for ([`super::ChangeKind`]).
+    pub(super) fn edit_saying<R, E: From<DocumentError>>(
+        &mut self,
+        what: Option<String>,
+        edit: impl FnOnce(&mut Edit<'_>) -> Result<R, E>,
+    ) -> Result<(R, Vec<Vec<u8>>), E> {
         let before = self.doc.get_heads();
-        let (result, hash) = self.session(edit)?;
+        let (result, hash) = self.session(what, edit)?;
         let Some(hash) = hash else {
             return Ok((result, Vec::new()));
         };
-        let made = guard(|| self.doc.get_change_by_hash(&hash))
-            .flatten()
-            .filter(|change| change.hash() == hash)
-            .ok_or(DocumentError::Failed)
-            .and_then(|mut change| {
-                let bytes = wire(&mut change, self.limits);
-                match check_change(&bytes, self.limits) {
-                    Ok(()) => Ok(bytes),
-                    Err(ChunkError::TooLarge | ChunkError::TooManyOperations) => Err(DocumentError::TooLarge),
-                    Err(_) => Err(DocumentError::Failed),
-                }
-            });
+        let made = made(&self.doc, &hash, self.limits);
         match made {
             Ok(bytes) => Ok((result, vec![bytes])),
             Err(error) => {
@@ -417,14 +426,12 @@ impl Document {
     /// was anything to commit.
     fn session<R, E: From<DocumentError>>(
         &mut self,
+        what: Option<String>,
         edit: impl FnOnce(&mut Edit<'_>) -> Result<R, E>,
     ) -> Result<(R, Option<ChangeHash>), E> {
         let operations = self.limits.operations;
-        let mut session = Edit {
-            // Dropped without a commit, it rolls back.
-            transaction: self.doc.transaction(),
-            failed: false,
-        };
+        // Dropped without a commit, it rolls back.
+        let mut session = Edit::of(self.doc.transaction());
         let result = edit(&mut session)?;
         if session.failed {
             // An operation failed halfway and `edit` went on regardless.
@@ -433,7 +440,11 @@ impl Document {
         if session.transaction.pending_ops() as u64 > operations {
             return Err(DocumentError::TooLarge.into());
         }
-        Ok((result, session.transaction.commit().0))
+        let mut options = CommitOptions::default();
+        if let Some(what) = what {
+            options.set_message(what);
+        }
+        Ok((result, session.transaction.commit_with(options).0))
     }
 
     /// Applies changes from peers, in any order; those already known do no
@@ -507,7 +518,7 @@ impl Document {
         self.has(&ChangeHash(*change))
     }
 
-    fn has(&self, hash: &ChangeHash) -> bool {
+    pub(super) fn has(&self, hash: &ChangeHash) -> bool {
         self.doc.get_change_meta_by_hash(hash).is_some()
     }
 
@@ -578,7 +589,7 @@ impl Document {
             doc.apply_changes(ready.iter().cloned()).ok()?;
             let held: HashSet<ChangeHash> = doc.get_changes(&before).iter().map(|change| change.hash()).collect();
             let faithful = held.len() == ready.len() && ready.iter().all(|c| held.contains(&c.hash()));
-            faithful.then_some(doc)
+            (faithful && marks_hold(&doc, ready)).then_some(doc)
         })
         .flatten()
     }
@@ -642,8 +653,22 @@ impl Fault {
 
 /// Runs what may panic on bytes from a peer. Nothing that it touched may be
 /// used after a panic; callers work on copies.
-fn guard<T>(work: impl FnOnce() -> T) -> Option<T> {
+pub(super) fn guard<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+/// The bytes of a change that was just made in a document, for peers; [`DocumentError::TooLarge`] if they would refuse it.
+pub(super) fn made(doc: &Automerge, hash: &ChangeHash, limits: Limits) -> Result<Vec<u8>, DocumentError> {
+    let mut change = guard(|| doc.get_change_by_hash(hash))
+        .flatten()
+        .filter(|change| change.hash() == *hash)
+        .ok_or(DocumentError::Failed)?;
+    let bytes = wire(&mut change, limits);
+    match check_change(&bytes, limits) {
+        Ok(()) if marks_hold(doc, std::slice::from_ref(&change)) => Ok(bytes),
+        Err(ChunkError::TooLarge | ChunkError::TooManyOperations) => Err(DocumentError::TooLarge),
+        _ => Err(DocumentError::Failed),
+    }
 }
 
 /// The bytes of a change for peers: compressed, unless it is so well compressed that it looks like a bomb.
@@ -712,13 +737,13 @@ fn hash_value(hasher: &mut blake3::Hasher, value: &Value) {
 }
 
 /// What a path leads to.
-enum Node {
+pub(super) enum Node {
     Object(ObjId, ObjType),
     Scalar(Value),
 }
 
 /// One step down from an object; nothing if nothing is there.
-fn child(doc: &impl ReadDoc, parent: &ObjId, key: &Key) -> Option<Node> {
+pub(super) fn child(doc: &impl ReadDoc, parent: &ObjId, key: &Key) -> Option<Node> {
     let (value, id) = doc.get(parent, key.prop()).ok()??;
     Some(match value {
         automerge::Value::Object(kind) => Node::Object(id, kind),
@@ -727,14 +752,22 @@ fn child(doc: &impl ReadDoc, parent: &ObjId, key: &Key) -> Option<Node> {
 }
 
 /// Whether a key of this sort can lead anywhere in an object of this type.
-fn suits(kind: ObjType, key: &Key) -> bool {
+pub(super) fn suits(kind: ObjType, key: &Key) -> bool {
     match key {
         Key::Field(_) => matches!(kind, ObjType::Map | ObjType::Table),
         Key::Index(_) => kind == ObjType::List,
     }
 }
 
-fn get(doc: &impl ReadDoc, path: &[Key]) -> Option<Value> {
+pub(super) fn get(doc: &impl ReadDoc, path: &[Key]) -> Option<Value> {
+    Some(match at(doc, path)? {
+        Node::Object(id, kind) => read(doc, &id, kind, path.len() + 1),
+        Node::Scalar(value) => value,
+    })
+}
+
+/// What is at the end of a path.
+pub(super) fn at(doc: &impl ReadDoc, path: &[Key]) -> Option<Node> {
     if path.len() >= MAX_DEPTH {
         return None;
     }
@@ -748,14 +781,11 @@ fn get(doc: &impl ReadDoc, path: &[Key]) -> Option<Value> {
         }
         at = child(doc, id, key)?;
     }
-    Some(match at {
-        Node::Object(id, kind) => read(doc, &id, kind, path.len() + 1),
-        Node::Scalar(value) => value,
-    })
+    Some(at)
 }
 
 /// An object with everything below it; `level` is how deep it lies.
-fn read(doc: &impl ReadDoc, id: &ObjId, kind: ObjType, level: usize) -> Value {
+pub(super) fn read(doc: &impl ReadDoc, id: &ObjId, kind: ObjType, level: usize) -> Value {
     if level > MAX_DEPTH {
         return Value::Null;
     }
@@ -770,7 +800,7 @@ fn read(doc: &impl ReadDoc, id: &ObjId, kind: ObjType, level: usize) -> Value {
     }
 }
 
-fn read_map(doc: &impl ReadDoc, id: &ObjId, level: usize) -> Value {
+pub(super) fn read_map(doc: &impl ReadDoc, id: &ObjId, level: usize) -> Value {
     Value::Map(
         doc.map_range(id, ..)
             .map(|item| {
@@ -788,7 +818,7 @@ fn read_item(doc: &impl ReadDoc, value: &ValueRef<'_>, id: impl Fn() -> ObjId, l
     }
 }
 
-fn scalar(value: &ScalarValue) -> Value {
+pub(super) fn scalar(value: &ScalarValue) -> Value {
     match value {
         ScalarValue::Bytes(value) => Value::Bytes(value.clone()),
         ScalarValue::Str(value) => Value::String(value.to_string()),
@@ -828,30 +858,49 @@ fn stored(value: &Value) -> Stored<'_> {
     })
 }
 
-/// How many code points the first `units` UTF-16 code units of a text are;
-/// nothing if they end inside a character or past the end.
-fn code_points(text: &str, units: usize) -> Option<usize> {
-    let mut left = units;
-    let mut points = 0;
-    let mut characters = text.chars();
-    while left > 0 {
-        left = left.checked_sub(characters.next()?.len_utf16())?;
-        points += 1;
+/// How many UTF-16 code units a text has.
+pub(super) fn units(text: &str) -> usize {
+    text.chars().map(char::len_utf16).sum()
+}
+
+/// Whether a place in a text is between two characters: not inside one, and not past its end.
+pub(super) fn is_boundary(doc: &impl ReadDoc, text: &ObjId, at: usize) -> bool {
+    let length = doc.length(text);
+    if at == 0 || at >= length {
+        return at <= length;
     }
-    Some(points)
+    match doc.get(text, at) {
+        // Only what takes more than one unit can be pointed into.
+        Ok(Some((automerge::Value::Scalar(value), id))) if value.as_str().is_none_or(|letters| units(letters) > 1) => {
+            !matches!(doc.get(text, at - 1), Ok(Some((_, before))) if before == id)
+        }
+        found => matches!(found, Ok(Some(_))),
+    }
 }
 
 /// The edits that make up one change; see [`Document::edit`].
 ///
 /// Every operation checks before it writes, so that one that fails has done
 /// nothing.
-pub struct Edit<'a> {
-    transaction: Transaction<'a>,
+pub struct Edit<'a, T: Transactable = Transaction<'a>> {
+    pub(super) transaction: T,
     /// Whether an operation failed that might have written something.
-    failed: bool,
+    pub(super) failed: bool,
+    /// The text that was edited last, if nothing else was edited since: whoever types writes letter after letter into the same.
+    text: Option<LastText>,
+    of: PhantomData<&'a ()>,
 }
 
-impl fmt::Debug for Edit<'_> {
+struct LastText {
+    path: Vec<Key>,
+    id: ObjId,
+    /// In UTF-16 code units.
+    length: usize,
+    /// Whether each of its elements is known to take one unit, so that no place is inside one; looked at when it is edited again.
+    is_plain: Option<bool>,
+}
+
+impl<T: Transactable> fmt::Debug for Edit<'_, T> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Edit")
             .field("operations", &self.transaction.pending_ops())
@@ -859,7 +908,16 @@ impl fmt::Debug for Edit<'_> {
     }
 }
 
-impl Edit<'_> {
+impl<T: Transactable> Edit<'_, T> {
+    pub(super) fn of(transaction: T) -> Self {
+        Self {
+            transaction,
+            failed: false,
+            text: None,
+            of: PhantomData,
+        }
+    }
+
     /// The value at the end of a path, with the edits so far.
     pub fn get(&self, path: &[Key]) -> Option<Value> {
         get(&self.transaction, path)
@@ -911,34 +969,47 @@ impl Edit<'_> {
         self.write(|tx| put(tx, &id, Prop::Seq(index), true, &value))
     }
 
-    /// In the text at the end of a path, removes `delete` characters from
-    /// `at` on and puts `insert` there. Characters are Unicode code points.
+    /// In the text at the end of a path, removes `delete` from `at` on and puts `insert` there. Places are counted in UTF-16 code units, as
+    /// Swift's `NSString` and Kotlin count. Half a character is out of range.
     pub fn splice_text(&mut self, path: &[Key], at: usize, delete: usize, insert: &str) -> Result<(), DocumentError> {
-        let id = self.object_of(path, ObjType::Text)?;
-        let length = self.transaction.length(&id);
+        let mut text = self.text(path)?;
         let past = DocumentError::OutOfRange { step: path.len() };
-        if at.checked_add(delete).is_none_or(|end| end > length) {
+        let end = at.checked_add(delete).filter(|end| *end <= text.length).ok_or(past)?;
+        let inside = |at| is_boundary(&self.transaction, &text.id, at);
+        if text.is_plain != Some(true) && !(inside(at) && inside(end)) {
             return Err(past);
         }
-        let delete = isize::try_from(delete).map_err(|_| past)?;
-        if delete == 0 && insert.is_empty() {
-            return Ok(());
+        let gone = isize::try_from(delete).map_err(|_| past)?;
+        if gone != 0 || !insert.is_empty() {
+            self.write(|tx| tx.splice_text(&text.id, at, gone, insert))?;
         }
-        self.write(|tx| tx.splice_text(&id, at, delete, insert))
+        let put = units(insert);
+        text.length = text.length - delete + put;
+        if put != insert.chars().count() {
+            text.is_plain = Some(false);
+        }
+        self.text = Some(text);
+        Ok(())
     }
 
-    /// As [`Edit::splice_text`], with places counted in UTF-16 code units, as
-    /// Swift's `NSString` and Kotlin count. Half a character is out of range.
-    pub fn splice_utf16(&mut self, path: &[Key], at: usize, delete: usize, insert: &str) -> Result<(), DocumentError> {
+    /// The text at the end of a path.
+    fn text(&mut self, path: &[Key]) -> Result<LastText, DocumentError> {
+        if let Some(mut text) = self.text.take_if(|text| text.path == path) {
+            let looked = || {
+                let values = self.transaction.values(&text.id);
+                let mut elements = values.filter_map(|(value, id)| element(&value, tree::id(&id)));
+                elements.all(|element| element.width == 1)
+            };
+            text.is_plain.get_or_insert_with(looked);
+            return Ok(text);
+        }
         let id = self.object_of(path, ObjType::Text)?;
-        let text = self.transaction.text(&id).map_err(|_| DocumentError::Failed)?;
-        let past = DocumentError::OutOfRange { step: path.len() };
-        let end = at.checked_add(delete).ok_or(past)?;
-        let (start, end) = (
-            code_points(&text, at).ok_or(past)?,
-            code_points(&text, end).ok_or(past)?,
-        );
-        self.splice_text(path, start, end - start, insert)
+        Ok(LastText {
+            path: path.to_vec(),
+            length: self.transaction.length(&id),
+            is_plain: None,
+            id,
+        })
     }
 
     /// Makes the text at the end of a path read `text`, by the least edits,
@@ -958,13 +1029,15 @@ impl Edit<'_> {
         let old: Vec<char> = old.chars().collect();
         let new: Vec<char> = text.chars().collect();
         let front = same(old.iter(), new.iter());
-        let (old, new) = (&old[front..], &new[front..]);
+        let (kept, old, new) = (&old[..front], &old[front..], &new[front..]);
         let back = same(old.iter().rev(), new.iter().rev());
-        let (old, new) = (&old[..old.len() - back], &new[..new.len() - back]);
-        if near(old, new) {
+        let (gone, new) = (&old[..old.len() - back], &new[..new.len() - back]);
+        if near(gone, new) {
             return self.write(|tx| tx.update_text(&id, text));
         }
-        let gone = isize::try_from(old.len()).map_err(|_| DocumentError::Failed)?;
+        let gone = isize::try_from(gone.iter().map(|character| character.len_utf16()).sum::<usize>());
+        let gone = gone.map_err(|_| DocumentError::Failed)?;
+        let front = kept.iter().map(|character| character.len_utf16()).sum();
         let new: String = new.iter().collect();
         self.write(|tx| tx.splice_text(&id, front, gone, &new))
     }
@@ -989,10 +1062,11 @@ impl Edit<'_> {
     }
 
     /// Writes, and remembers if that failed.
-    fn write(
+    pub(super) fn write(
         &mut self,
-        work: impl FnOnce(&mut Transaction<'_>) -> Result<(), AutomergeError>,
+        work: impl FnOnce(&mut T) -> Result<(), AutomergeError>,
     ) -> Result<(), DocumentError> {
+        self.text = None;
         work(&mut self.transaction).map_err(|_| {
             self.failed = true;
             DocumentError::Failed
@@ -1000,7 +1074,7 @@ impl Edit<'_> {
     }
 
     /// The object at the end of a path.
-    fn object(&self, path: &[Key]) -> Result<(ObjId, ObjType), DocumentError> {
+    pub(super) fn object(&self, path: &[Key]) -> Result<(ObjId, ObjType), DocumentError> {
         let (id, kind, missing) = self.descend(path)?;
         match missing {
             Some(step) => Err(DocumentError::NotFound { step }),
@@ -1009,7 +1083,7 @@ impl Edit<'_> {
     }
 
     /// The object at the end of a path, which must be of this type.
-    fn object_of(&self, path: &[Key], wanted: ObjType) -> Result<ObjId, DocumentError> {
+    pub(super) fn object_of(&self, path: &[Key], wanted: ObjType) -> Result<ObjId, DocumentError> {
         let (id, kind) = self.object(path)?;
         if kind == wanted {
             Ok(id)
@@ -1046,13 +1120,7 @@ impl Edit<'_> {
     fn parent(
         &self,
         path: &[Key],
-    ) -> Result<
-        (
-            impl FnOnce(&mut Transaction<'_>) -> Result<ObjId, AutomergeError> + use<>,
-            Prop,
-        ),
-        DocumentError,
-    > {
+    ) -> Result<(impl FnOnce(&mut T) -> Result<ObjId, AutomergeError> + use<T>, Prop), DocumentError> {
         let (key, way) = path.split_last().ok_or(DocumentError::EmptyPath)?;
         let (id, kind, missing) = self.descend(way)?;
         let missing: &[Key] = missing.and_then(|step| way.get(step..)).unwrap_or_default();
@@ -1073,7 +1141,7 @@ impl Edit<'_> {
             }
         }
         let names: Vec<Prop> = missing.iter().map(Key::prop).collect();
-        let make = move |tx: &mut Transaction<'_>| {
+        let make = move |tx: &mut T| {
             let mut id = id;
             for name in names {
                 id = tx.put_object(&id, name, ObjType::Map)?;
@@ -1081,6 +1149,15 @@ impl Edit<'_> {
             Ok(id)
         };
         Ok((make, key.prop()))
+    }
+}
+
+impl Edit<'_, AutoCommit> {
+    /// Takes back what was edited since the last commit.
+    pub(super) fn roll_back(&mut self) {
+        self.transaction.rollback();
+        self.failed = false;
+        self.text = None;
     }
 }
 
@@ -1143,8 +1220,14 @@ fn check_value(value: &Value, level: usize) -> Result<(), DocumentError> {
 
 /// Writes a value with everything below it, in place of what is there or
 /// inserted into a list.
-fn put(tx: &mut Transaction<'_>, parent: &ObjId, at: Prop, insert: bool, value: &Value) -> Result<(), AutomergeError> {
-    let object = |tx: &mut Transaction<'_>, kind| match &at {
+pub(super) fn put<T: Transactable>(
+    tx: &mut T,
+    parent: &ObjId,
+    at: Prop,
+    insert: bool,
+    value: &Value,
+) -> Result<(), AutomergeError> {
+    let object = |tx: &mut T, kind| match &at {
         Prop::Seq(index) if insert => tx.insert_object(parent, *index, kind),
         _ => tx.put_object(parent, at.clone(), kind),
     };

@@ -1,6 +1,10 @@
 //! Edits as data: what is done to a document now and made durable later, or handed across a boundary that closures do not cross.
 
-use super::{DocumentError, Edit, Key, Value};
+use std::ops::Range;
+
+use automerge::transaction::Transactable;
+
+use super::{DocumentError, Edit, Expand, Key, Value};
 
 /// One edit of a document; the calls of [`Edit`] as values.
 ///
@@ -28,7 +32,7 @@ pub enum EditOp {
         /// What.
         value: Value,
     },
-    /// [`Edit::splice_utf16`].
+    /// [`Edit::splice_text`].
     SpliceText {
         /// The text.
         path: Vec<Key>,
@@ -53,11 +57,35 @@ pub enum EditOp {
         /// By how much.
         by: i64,
     },
+    /// [`Edit::mark`].
+    Mark {
+        /// The text.
+        path: Vec<Key>,
+        /// From where to where, in UTF-16 code units.
+        range: Range<usize>,
+        /// The mark's name.
+        name: String,
+        /// What it is set to.
+        value: Value,
+        /// Whether text put in at its ends gets it.
+        expand: Expand,
+    },
+    /// [`Edit::unmark`].
+    Unmark {
+        /// The text.
+        path: Vec<Key>,
+        /// From where to where, in UTF-16 code units.
+        range: Range<usize>,
+        /// The mark's name.
+        name: String,
+        /// Whether text put in at its ends stays without it.
+        expand: Expand,
+    },
 }
 
 impl EditOp {
     /// Does it.
-    pub fn apply(&self, edit: &mut Edit<'_>) -> Result<(), DocumentError> {
+    pub fn apply<T: Transactable>(&self, edit: &mut Edit<'_, T>) -> Result<(), DocumentError> {
         match self {
             Self::Set { path, value } => edit.set(path, value.clone()),
             Self::Delete { path } => edit.delete(path),
@@ -67,9 +95,22 @@ impl EditOp {
                 at,
                 delete,
                 insert,
-            } => edit.splice_utf16(path, *at, *delete, insert),
+            } => edit.splice_text(path, *at, *delete, insert),
             Self::SetText { path, text } => edit.set_text(path, text),
             Self::Increment { path, by } => edit.increment(path, *by),
+            Self::Mark {
+                path,
+                range,
+                name,
+                value,
+                expand,
+            } => edit.mark(path, range.clone(), name, value, *expand),
+            Self::Unmark {
+                path,
+                range,
+                name,
+                expand,
+            } => edit.unmark(path, range.clone(), name, *expand),
         }
     }
 }
@@ -83,6 +124,8 @@ impl std::fmt::Debug for EditOp {
             Self::SpliceText { .. } => "SpliceText",
             Self::SetText { .. } => "SetText",
             Self::Increment { .. } => "Increment",
+            Self::Mark { .. } => "Mark",
+            Self::Unmark { .. } => "Unmark",
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
-    Body, EpochId, Operation, State, StreamId,
+    Body, DocumentId, EpochId, Operation, State, StreamId,
     operation::{epoch_id, identity_key_id, wrap_info},
 };
 use crate::crypto::{AgreementKey, Hash, PublicKey, SealKey, Secret};
@@ -43,6 +43,10 @@ pub struct KeyRing {
     names: BTreeMap<PublicKey, String>,
     /// Epochs that no ordered operation tells of.
     tentative: Vec<(StreamId, String, EpochId, Secret)>,
+    /// By erasure that was not called off, the documents that it names.
+    erasing: BTreeMap<Hash, Vec<DocumentId>>,
+    /// All of these documents.
+    erased: BTreeSet<DocumentId>,
     alarms: usize,
 }
 
@@ -74,6 +78,8 @@ impl KeyRing {
             streams: BTreeMap::new(),
             names: BTreeMap::new(),
             tentative: Vec::new(),
+            erasing: BTreeMap::new(),
+            erased: BTreeSet::new(),
             alarms: 0,
         };
         // Older identity keys are sealed under newer ones: each key that is found opens what waits for it, and may bring others.
@@ -111,8 +117,20 @@ impl KeyRing {
                 parts.insert(place, (under, part));
             }
         }
-        for (place, (under, part)) in parts {
+        // One without a sealed part names no document to anybody.
+        for (operation, standing) in &operations {
+            let unnamed = *standing != Standing::Void && operation.sealed_under().is_none();
+            if unnamed && state.erasures().contains_key(&operation.id()) {
+                ring.erasing.insert(operation.id(), Vec::new());
+            }
+        }
+        for (place, (under, mut part)) in parts {
             let (operation, standing) = operations[place];
+            let documents = std::mem::take(&mut part.documents);
+            if standing != Standing::Void && state.erasures().contains_key(&operation.id()) {
+                ring.erased.extend(&documents);
+                ring.erasing.insert(operation.id(), documents);
+            }
             ring.enact(operation, standing, under, part);
         }
         ring
@@ -193,6 +211,21 @@ impl KeyRing {
     /// The name of a device or peer.
     pub fn name(&self, key: &PublicKey) -> Option<&str> {
         self.names.get(key).map(String::as_str)
+    }
+
+    /// Documents that somebody erased and nobody called back, as far as is known here: nothing of them is shown.
+    pub fn erased(&self) -> &BTreeSet<DocumentId> {
+        &self.erased
+    }
+
+    /// The documents that an erasure names to the members, if it was not called off.
+    pub fn erased_by(&self, erasure: &Hash) -> &[DocumentId] {
+        self.erasing.get(erasure).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every erasure that was not called off and names documents.
+    pub fn erasing(&self) -> &BTreeMap<Hash, Vec<DocumentId>> {
+        &self.erasing
     }
 
     /// The identity key by its id, if this device can reach it.

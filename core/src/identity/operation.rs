@@ -1,6 +1,6 @@
 //! Operations: what devices, and the 24 words, propose about their identity (docs/formats.md, section 3).
 
-use super::{EpochId, IdentityError, IdentityId, StreamId};
+use super::{DocumentId, EpochId, IdentityError, IdentityId, StreamId};
 use crate::crypto::{
     AgreementPublic, DeviceKeys, Hash, PublicKey, SealKey, Secret, Signature, SigningKey, Wrap, bytes_id, decode,
     decode_canonical, encode, hash, hash_of_secret, wiping,
@@ -212,6 +212,9 @@ pub struct PeersPart {
     pub cutoffs: Vec<Cutoff>,
     /// Of `Erase`.
     pub erase: Vec<ErasedSection>,
+    /// Of `Erase`: attachments that go with the sections, by id. Written only if there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Hash>,
 }
 
 /// What only members read.
@@ -224,6 +227,9 @@ pub struct SealedPart {
     pub streams: Vec<(StreamId, String, EpochId, Secret)>,
     /// Identity keys that are not sealed under a newer one elsewhere.
     pub previous: Vec<(Hash, Secret)>,
+    /// Of `Erase`: the documents whose sections go. Written only if there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub documents: Vec<DocumentId>,
 }
 
 impl std::fmt::Debug for SealedPart {
@@ -428,6 +434,11 @@ impl Operation {
     /// For a genesis, what stands for the identity inside the genesis itself.
     pub(super) fn binding(&self) -> Hash {
         binding(&self.core.proposer, &self.core.nonce)
+    }
+
+    /// Whether it says nothing at all (see [`super::mark_time`]).
+    pub fn is_bare(&self) -> bool {
+        matches!(self.core.body, Body::Streams {}) && self.core.peers.is_none() && self.core.sealed.is_none()
     }
 
     /// The identity key that it wraps, if its kind does that.

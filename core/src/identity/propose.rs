@@ -1,8 +1,8 @@
 //! Proposals: the operations that devices, and the 24 words, make and sign (docs/formats.md, section 3).
 
 use super::{
-    Body, Cutoff, ErasedSection, IdentityError, IdentityId, KeyRing, Keys, OpNonce, Operation, PeersPart, RecoveryKeys,
-    RecoverySecret, SealedPart, State, StreamId, Votes, WrappedKey,
+    Body, Cutoff, DocumentId, ErasedSection, IdentityError, IdentityId, KeyRing, Keys, OpNonce, Operation, PeersPart,
+    RecoveryKeys, RecoverySecret, SealedPart, State, StreamId, Votes, WrappedKey,
     operation::{Parts, WireSealed, binding, epoch_id, identity_key_id, sealed_aad, vote, wrap_info},
 };
 use crate::{
@@ -131,7 +131,7 @@ pub fn genesis(
     let part = SealedPart {
         name: Some(name.to_owned()),
         streams: labels.iter().map(|label| new_stream(random, label)).collect(),
-        previous: Vec::new(),
+        ..Default::default()
     };
     let sealed = seal_part(random, &binding, &nonce, &identity_key, &part);
     let body = Body::Genesis {
@@ -316,6 +316,7 @@ fn fresh_key(
         name: None,
         streams,
         previous,
+        documents: Vec::new(),
     };
     Ok((key, wrapped, part))
 }
@@ -414,13 +415,43 @@ pub fn rotate_recovery(
     Ok(propose_sealed(random, by, body, None))
 }
 
-/// Proposes that sections are erased.
+/// Proposes that sections are erased, and names no document: cloud peers carry that out, devices keep what nobody named to them.
 pub fn erase(random: &mut dyn Random, by: &Proposer<'_>, sections: Vec<ErasedSection>) -> Operation {
     let peers = Some(PeersPart {
         erase: sections,
         ..Default::default()
     });
     propose(random, by, Body::Erase {}, peers, None)
+}
+
+/// What goes when documents are erased.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErasedDocuments {
+    /// The documents, for the members: peers learn nothing of them.
+    pub documents: Vec<DocumentId>,
+    /// All sections with changes of theirs, and nothing else.
+    pub sections: Vec<ErasedSection>,
+    /// Attachments of theirs, by id.
+    pub attachments: Vec<Hash>,
+}
+
+/// Proposes that documents are erased. Sections and attachments are [`MAX_TARGETS`] together at the most.
+pub fn erase_documents(random: &mut dyn Random, by: &Proposer<'_>, what: ErasedDocuments) -> Operation {
+    let peers = PeersPart {
+        erase: what.sections,
+        attachments: what.attachments,
+        ..Default::default()
+    };
+    let part = SealedPart {
+        documents: what.documents,
+        ..Default::default()
+    };
+    propose(random, by, Body::Erase {}, Some(peers), Some((by.identity_key, part)))
+}
+
+/// Proposes nothing: an operation without an effect, so that there is a commit with a time. Erasures that are due are in force from there on.
+pub fn mark_time(random: &mut dyn Random, by: &Proposer<'_>) -> Operation {
+    propose_sealed(random, by, Body::Streams {}, None)
 }
 
 /// Calls an erasure off.

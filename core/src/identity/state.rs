@@ -11,8 +11,8 @@ use crate::crypto::{AgreementPublic, Hash, PublicKey, SigningKey};
 
 /// Milliseconds from a device's proposal of other recovery words until they count.
 const ROTATION_AFTER: u64 = 72 * 60 * 60 * 1_000;
-/// Milliseconds from a device's proposal of an erasure until it is due.
-const ERASURE_AFTER: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Milliseconds from the commit of a device's erasure until it is due, and from when a replica learned of it until it carries it out.
+pub const ERASURE_AFTER: u64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// A device of the identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +56,23 @@ pub struct RemovedPeer {
 pub struct Erasure {
     /// What is to be erased.
     pub sections: Vec<ErasedSection>,
+    /// The attachments that go with them, by id.
+    pub attachments: Vec<Hash>,
+    /// Who wants it.
+    pub by: PublicKey,
+    /// The time of its commit, in milliseconds since 1970.
+    pub since: u64,
     /// From which commit time on, in milliseconds since 1970.
     pub due: u64,
+    /// Whether the recovery key wants it: nobody need wait.
+    pub at_once: bool,
+}
+
+impl Erasure {
+    /// Whether it is in force after a commit at `time`. Whoever dates its own commit at the end of time gains nothing by that: no week follows.
+    fn is_due(&self, time: u64) -> bool {
+        self.at_once || time.saturating_sub(self.since) >= ERASURE_AFTER
+    }
 }
 
 /// Other recovery words that a device proposed.
@@ -477,7 +492,7 @@ impl State {
             }
             Body::CancelErase { erase } => match self.erasures.get(erase) {
                 None => Err(VoidReason::Unknown),
-                Some(erasure) if erasure.due <= time => Err(VoidReason::TooLate),
+                Some(erasure) if erasure.is_due(time) => Err(VoidReason::TooLate),
                 Some(_) => Ok(()),
             },
             Body::RaiseCutoff { .. }
@@ -621,10 +636,17 @@ impl State {
                 }
             }
             Body::Erase {} => {
-                let sections = operation.for_peers().erase;
+                let part = operation.for_peers();
                 let wait = if by_recovery { 0 } else { ERASURE_AFTER };
-                let due = time.saturating_add(wait);
-                self.erasures.insert(operation.id(), Erasure { sections, due });
+                let erasure = Erasure {
+                    sections: part.erase,
+                    attachments: part.attachments,
+                    by: core.proposer,
+                    since: time,
+                    due: time.saturating_add(wait),
+                    at_once: by_recovery,
+                };
+                self.erasures.insert(operation.id(), erasure);
             }
             Body::CancelErase { erase } => drop(self.erasures.remove(erase)),
         }
@@ -721,6 +743,12 @@ impl State {
     /// Erasures that were ordered and not called off, by operation.
     pub fn erasures(&self) -> &BTreeMap<Hash, Erasure> {
         &self.erasures
+    }
+
+    /// Whether an erasure of this state is in force: a commit says that its time has come. No later commit calls it off, so that the same log
+    /// has the same erasures in force for every reader, whatever the reader's clock says.
+    pub fn is_in_force(&self, erasure: &Erasure) -> bool {
+        erasure.is_due(self.time)
     }
 
     /// Whether somebody who was removed may know the current identity key: nothing may be sealed under its epochs.

@@ -12,7 +12,7 @@ use crate::{
 /// The most bytes that the boxes of one entry may have together.
 pub const MAX_ENTRY: usize = 1 << 20;
 /// The most sections that one entry may have.
-pub const MAX_SECTIONS: usize = 256;
+pub const MAX_SECTIONS: usize = 2048;
 
 const LENGTH_PREFIX: usize = 4;
 
@@ -57,6 +57,15 @@ impl Section {
             Self::Box(bytes) => bytes.len(),
             Self::Erased(_) => 0,
         }
+    }
+}
+
+impl Section {
+    /// Drops nonce and ciphertext, and keeps the hash. Gives how many bytes are gone.
+    pub fn erase(&mut self) -> usize {
+        let size = self.len();
+        *self = Self::Erased(self.hash());
+        size
     }
 }
 
@@ -191,6 +200,28 @@ impl VerifiedEntry {
         &self.entry
     }
 
+    /// Drops the sections that `gone` names, by number. Gives how many bytes of boxes are gone: 0 if none was there.
+    pub fn erase(&mut self, gone: impl Fn(u32) -> bool) -> usize {
+        let sections = (0u32..).zip(&mut self.entry.sections);
+        sections
+            .filter(|(number, section)| matches!(section, Section::Box(_)) && gone(*number))
+            .map(|(_, section)| section.erase())
+            .sum()
+    }
+
+    /// The numbers of the sections that are missing.
+    pub fn holes(&self) -> impl Iterator<Item = u32> + '_ {
+        let sections = (0u32..).zip(&self.entry.sections);
+        sections
+            .filter(|(_, section)| matches!(section, Section::Erased(_)))
+            .map(|(number, _)| number)
+    }
+
+    /// Whether it has a section of this number, and it is not missing.
+    pub fn has(&self, number: u32) -> bool {
+        matches!(self.entry.sections.get(number as usize), Some(Section::Box(_)))
+    }
+
     /// The entry itself, without what was checked about it.
     pub fn into_entry(self) -> Entry {
         self.entry
@@ -271,28 +302,48 @@ pub fn make_entry(
 /// # Errors
 /// [`LogError::Crypto`] if a box does not open under `key`, [`LogError::Malformed`] if what it holds is not a content.
 pub fn open_entry(entry: &VerifiedEntry, key: &SealKey) -> Result<Vec<Content>, LogError> {
+    contents(entry, key)
+        .map(|content| content.map(|(_, content)| content))
+        .collect()
+}
+
+/// As [`open_entry`], each with the number of its section.
+pub fn open_sections(entry: &VerifiedEntry, key: &SealKey) -> Result<Vec<(u32, Content)>, LogError> {
     contents(entry, key).collect()
+}
+
+/// Opens one section. `None` if it was erased, or there is none of this number.
+pub fn open_section(entry: &VerifiedEntry, key: &SealKey, number: u32) -> Option<Result<Content, LogError>> {
+    match entry.entry.sections.get(number as usize)? {
+        Section::Box(sealed) => Some(open_box(entry, key, number, sealed)),
+        Section::Erased(_) => None,
+    }
 }
 
 /// When an entry was written, by the first section that was not erased: all of them say the same. `None` if none is left, or it does not open.
 pub fn time_of(entry: &VerifiedEntry, key: &SealKey) -> Option<Time> {
-    contents(entry, key).next()?.ok().map(|content| content.time)
+    contents(entry, key).next()?.ok().map(|(_, content)| content.time)
 }
 
-fn contents(entry: &VerifiedEntry, key: &SealKey) -> impl Iterator<Item = Result<Content, LogError>> {
+fn contents<'a>(
+    entry: &'a VerifiedEntry,
+    key: &'a SealKey,
+) -> impl Iterator<Item = Result<(u32, Content), LogError>> + 'a {
+    (0u32..)
+        .zip(&entry.entry.sections)
+        .filter_map(move |(number, section)| match section {
+            Section::Box(sealed) => Some(open_box(entry, key, number, sealed).map(|content| (number, content))),
+            Section::Erased(_) => None,
+        })
+}
+
+fn open_box(entry: &VerifiedEntry, key: &SealKey, number: u32, sealed: &[u8]) -> Result<Content, LogError> {
     let malformed = LogError::Malformed(crate::crypto::CborError::Malformed);
-    let sections = entry.entry.sections.iter().enumerate();
-    let boxes = sections.filter_map(|(number, section)| match section {
-        Section::Box(sealed) => Some((number, sealed)),
-        Section::Erased(_) => None,
-    });
-    boxes.map(move |(number, sealed)| {
-        let aad = section_aad(&entry.author, entry.position.seq, &entry.entry.epoch, number);
-        let plain = key.open(&aad, sealed)?;
-        let (len, rest) = plain.split_first_chunk::<LENGTH_PREFIX>().ok_or(malformed.clone())?;
-        let content = rest.get(..u32::from_be_bytes(*len) as usize).ok_or(malformed.clone())?;
-        Content::decode(content)
-    })
+    let aad = section_aad(&entry.author, entry.position.seq, &entry.entry.epoch, number as usize);
+    let plain = key.open(&aad, sealed)?;
+    let (len, rest) = plain.split_first_chunk::<LENGTH_PREFIX>().ok_or(malformed.clone())?;
+    let content = rest.get(..u32::from_be_bytes(*len) as usize).ok_or(malformed)?;
+    Content::decode(content)
 }
 
 #[cfg(test)]

@@ -4,12 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use super::{AuthorId, LogError, Time};
 use crate::crypto::{Passed, bytes_id, decode, encode, hash};
+pub use crate::identity::DocumentId;
 
-bytes_id!(
-    /// A document: 16 random bytes.
-    DocumentId,
-    16
-);
 bytes_id!(
     /// One opening of a document on one device: 16 random bytes, so that no Automerge actor ever has two live writers.
     SessionId,

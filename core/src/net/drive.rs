@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::{broadcast, watch};
 
-use super::{Frames, NetError, stopped};
+use super::{Frames, NetError, apart, stopped};
 use crate::sync::{ByeReason, Message, Outcome, Replica, Session, SessionError};
 
 /// Answers that may wait before reading stops.
@@ -162,9 +162,7 @@ async fn step<R: Send + 'static>(
     work: impl FnOnce(&mut Session, &Replica) -> Result<R, SessionError> + Send + 'static,
 ) -> Result<R, NetError> {
     let (session, replica) = (session.clone(), replica.clone());
-    let done = tokio::task::spawn_blocking(move || {
-        work(&mut session.lock().unwrap_or_else(PoisonError::into_inner), &replica)
-    });
+    let done = apart(move || work(&mut session.lock().unwrap_or_else(PoisonError::into_inner), &replica));
     Ok(done.await.map_err(|_| NetError::Stopped)??)
 }
 

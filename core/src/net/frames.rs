@@ -46,6 +46,13 @@ pub(super) struct Received {
     _room: OwnedSemaphorePermit,
 }
 
+impl Received {
+    /// The message, and what is to be dropped once it is handled.
+    pub(super) fn into_parts(self) -> (Message, OwnedSemaphorePermit) {
+        (self.message, self._room)
+    }
+}
+
 /// The two halves of a stream, each with a task of its own, so that neither waits for the other.
 pub struct Frames {
     outgoing: mpsc::Sender<Vec<u8>>,
@@ -125,12 +132,13 @@ impl Frames {
 
     /// The next message. Cancel-safe.
     pub async fn receive(&mut self) -> Result<Message, NetError> {
-        let received = self
-            .incoming
-            .recv()
-            .await
-            .map_or_else(|| Err(ended()), |received| *received)?;
-        Ok(received.message)
+        Ok(self.receive_held().await?.message)
+    }
+
+    /// As [`Frames::receive`], with the room that its frame takes.
+    pub(super) async fn receive_held(&mut self) -> Result<Received, NetError> {
+        let received = self.incoming.recv().await;
+        received.map_or_else(|| Err(ended()), |received| *received)
     }
 
     /// The next message if it is here already.

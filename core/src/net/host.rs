@@ -11,17 +11,24 @@ use std::{
 use iroh::endpoint::{Connection, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::{Drive, Frames, Mode, Net, NetError, Report, remote_key, stopped};
+use super::{Drive, Frames, Mode, Net, NetError, Report, apart, attend, remote_key, stopped};
 use crate::{
     crypto::PublicKey,
     identity::IdentityId,
-    sync::{ByeReason, Message, Replica, Session},
+    log::AttachmentId,
+    store::Blobs,
+    sync::{Attendant, ByeReason, Message, Replica, Session, SessionError},
 };
 
 /// What a service serves.
 pub trait Host: Send + Sync + 'static {
     /// The replica of an identity, if it is here.
     fn replica(&self, identity: &IdentityId) -> Option<Arc<Replica>>;
+
+    /// Where the attachments of an identity lie, and which of them this side, a device, wants; `None` if it keeps none. May wait for the disk.
+    fn attachments(&self, _identity: &IdentityId) -> Option<(Blobs, Vec<AttachmentId>)> {
+        None
+    }
 
     /// A stranger wants to link, or to come back by the words: `begin` is its first message, `endpoint` the key that its connection proved.
     fn link(
@@ -86,6 +93,14 @@ enum Met {
         identity: IdentityId,
         frames: Frames,
         session: Box<Session>,
+        replica: Arc<Replica>,
+        _place: OwnedSemaphorePermit,
+    },
+    /// A device or peer of an identity that is here, about attachments.
+    Carrier {
+        identity: IdentityId,
+        frames: Frames,
+        attendant: Box<Attendant>,
         replica: Arc<Replica>,
         _place: OwnedSemaphorePermit,
     },
@@ -200,13 +215,15 @@ impl<H: Host> Service<H> {
                     _place: place,
                 });
             }
-            Message::Hello { identity, .. } => match self.host.replica(identity) {
-                Some(replica) => (*identity, replica),
-                None => {
-                    self.refuse(frames, ByeReason::UnknownIdentity).await;
-                    return None;
+            Message::Hello { identity, .. } | Message::Attachments { identity, .. } => {
+                match self.host.replica(identity) {
+                    Some(replica) => (*identity, replica),
+                    None => {
+                        self.refuse(frames, ByeReason::UnknownIdentity).await;
+                        return None;
+                    }
                 }
-            },
+            }
             _ => {
                 self.refuse(frames, ByeReason::Invalid).await;
                 return None;
@@ -215,6 +232,9 @@ impl<H: Host> Service<H> {
         if self.is_hasty(&endpoint) {
             self.refuse(frames, ByeReason::Busy).await;
             return None;
+        }
+        if matches!(message, Message::Attachments { .. }) {
+            return self.meet_carrier(endpoint, frames, message, replica).await;
         }
         let session = match begin_session(endpoint, message, &replica).await {
             Ok(session) => Box::new(session),
@@ -239,9 +259,60 @@ impl<H: Host> Service<H> {
         })
     }
 
+    async fn meet_carrier(
+        &self,
+        endpoint: PublicKey,
+        frames: Frames,
+        begin: Message,
+        replica: Arc<Replica>,
+    ) -> Option<Met> {
+        let (host, known, identity) = (self.host.clone(), replica.clone(), replica.identity());
+        let begun = apart(move || {
+            // Before anything of the attachments is looked at: a stranger must not make a device read through all that it has.
+            if known.known().tentative.by_endpoint(&endpoint).is_none() {
+                return Some(Err(SessionError::NotAMember));
+            }
+            let (blobs, wanted) = host.attachments(&identity)?;
+            Some(Attendant::begin(&known, blobs, &endpoint, &begin, wanted))
+        });
+        let refused = match (begun.await.ok()?, self.connections.clone().try_acquire_owned()) {
+            (Some(Ok(attendant)), Ok(place)) => {
+                return Some(Met::Carrier {
+                    identity,
+                    frames,
+                    attendant: Box::new(attendant),
+                    replica,
+                    _place: place,
+                });
+            }
+            (Some(Ok(_)), Err(_)) => ByeReason::Busy,
+            (Some(Err(error)), _) => error.bye(),
+            (None, _) => ByeReason::Invalid,
+        };
+        self.refuse(frames, refused).await;
+        None
+    }
+
     async fn serve(self: &Arc<Self>, endpoint: PublicKey, met: Met) {
         match met {
             Met::Newcomer { frames, begin, _place } => self.host.clone().link(endpoint, frames, begin).await,
+            Met::Carrier {
+                identity,
+                frames,
+                attendant,
+                replica,
+                _place,
+            } => {
+                if !self.enter(identity) {
+                    self.refuse(frames, ByeReason::Busy).await;
+                    return;
+                }
+                frames.trust();
+                if let Err(error) = attend(frames, *attendant, replica, self.stop.clone()).await {
+                    tracing::debug!(%error, "a session about attachments ended");
+                }
+                self.leave(&identity);
+            }
             Met::Member {
                 identity,
                 frames,
@@ -370,7 +441,7 @@ impl Drop for Stranger {
 
 async fn begin_session(endpoint: PublicKey, hello: Message, replica: &Arc<Replica>) -> Result<Session, NetError> {
     let replica = replica.clone();
-    let begun = tokio::task::spawn_blocking(move || {
+    let begun = apart(move || {
         let mut session = Session::listen(endpoint);
         session.receive(hello, &replica).map(|()| session)
     });

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Frames, NetError};
+use super::{Frames, NetError, apart};
 use crate::{
     crypto::{DeviceKeys, Hash, OsRandom, PublicKey, Random, Secret, SigningKey},
     identity::{
@@ -292,7 +292,7 @@ pub(super) async fn send_log(frames: &mut Frames, known: &Known, from: usize) ->
 }
 
 async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, LinkError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| LinkError::Stopped)
+    apart(work).await.map_err(|_| LinkError::Stopped)
 }
 
 /// The member's side after the number: offers the identity, takes the newcomer's consent and proposes the operation that adds it.

@@ -113,17 +113,18 @@ impl Pod {
         let (connection, mut frames) = net.dial(&ticket.endpoint, &ticket.addresses, DIAL_WITHIN).await?;
         let linking = async {
             let shaken = call(&mut frames, &ticket, LinkRole::Member, Keys::of(&running.keys)).await?;
-            welcome(&mut frames, shaken, &running.replica, &running.keys, &confirm).await
+            // Before it is a member: one that nobody remembers where to find never gets anything.
+            let (endpoint, addresses) = (ticket.endpoint, ticket.addresses.clone());
+            self.work(move |running| running.note_addresses(&endpoint, &addresses))
+                .await?;
+            Ok::<_, Error>(welcome(&mut frames, shaken, &running.replica, &running.keys, &confirm).await?)
         };
         let linked = tokio::time::timeout(LINK_WITHIN, linking)
             .await
             .unwrap_or(Err(NetError::Deadline.into()));
         let _ = tokio::time::timeout(Duration::from_secs(2), frames.finish()).await;
         connection.close(0u32.into(), b"done");
-        let outcome = linked?;
-        self.work(move |running| running.note_addresses(&ticket.endpoint, &ticket.addresses))
-            .await?;
-        Ok(outcome)
+        linked
     }
 
     /// The signing key of this device, by which others know it.

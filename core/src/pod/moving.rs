@@ -48,7 +48,8 @@ impl Pod {
             let Some(value) = other.get(document).await? else {
                 continue;
             };
-            if self.get(document).await?.is_none() {
+            // What was deleted here since does not come back.
+            if self.get(document).await?.is_none() && !self.running()?.is_erased(&document) {
                 edits.push(whole(document, value));
                 count += 1;
             }

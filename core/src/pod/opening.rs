@@ -6,7 +6,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Inner, OPEN, Phase, Pod, blocking, running::Running};
+use super::{
+    Inner, OPEN, Phase, Pod, blocking,
+    running::{Running, addresses_key},
+};
 use crate::{
     crypto::{
         AgreementPublic, DeviceKeys, DeviceSecret, Hash, Keeper, Kept, OsRandom, Random, SecretId, Wrap, Zeroizing,
@@ -100,12 +103,15 @@ fn follow_words(folder: &Folder, file: &FolderFile, secret: &DeviceSecret, state
     })
 }
 
-/// Writes a new pod's files. `pod.json` comes last: without it there is no pod.
+/// Where a device or peer was found: its endpoint key and addresses.
+pub(super) type FoundAt = (crate::crypto::PublicKey, Vec<String>);
+
+/// Writes a new pod's files, with where the one was found that let it in. `pod.json` comes last: without it there is no pod.
 fn write_files(
     folder: &Folder,
-    secret: &DeviceSecret,
-    id: &SecretId,
+    (secret, id): (&DeviceSecret, &SecretId),
     known: (Vec<(Commit, Operation)>, Vec<Operation>),
+    found_at: Option<FoundAt>,
     options: &PodOptions,
 ) -> Result<(), ReplicaError> {
     let log = LogStore::open(folder.path(), true, &mut random())?;
@@ -121,6 +127,9 @@ fn write_files(
     let (identity, check) = (replica.identity(), secret.check_value());
     log.write(move |write| {
         write.check_secret(&check)?;
+        if let Some((endpoint, addresses)) = &found_at {
+            write.set_meta(&addresses_key(endpoint), &encode(addresses))?;
+        }
         write.set_meta("identity", &identity.0)
     })
     .wait()?;
@@ -225,7 +234,8 @@ impl Pod {
                     orderer: keys.signing.public(),
                 };
                 let commit = Commit::make(&keys.signing, core);
-                write_files(&folder, &secret, &id, (vec![(commit, operation)], Vec::new()), &opts)?;
+                let known = (vec![(commit, operation)], Vec::new());
+                write_files(&folder, (&secret, &id), known, None, &opts)?;
                 Ok(recovery.words())
             }
         })
@@ -280,7 +290,8 @@ impl Pod {
     ) -> Result<Self, Error> {
         let dir = dir.as_ref().to_owned();
         let ticket = Ticket::parse_at(code, (options.clock)() / 1000)?;
-        let joining = Joining::begin(&dir, &options).await?;
+        let found_at = (ticket.endpoint, ticket.addresses.clone());
+        let joining = Joining::begin(&dir, &options, Some(found_at)).await?;
         let net = Net::open(&joining.secret.keys().endpoint, options.net.clone()).await?;
         let linked = async {
             // The connection is held until the last word arrived.
@@ -297,7 +308,7 @@ impl Pod {
         // The lock is this process's until the pod takes it.
         drop(joining);
         linked?;
-        Self::open_joined(&dir, options, Some((ticket.endpoint, ticket.addresses))).await
+        Self::open(&dir, options).await
     }
 
     /// Shows a code (through `show`) that a device of an identity scans to let this new one in; waits for it until `expires_in` has passed.
@@ -310,7 +321,7 @@ impl Pod {
         confirm: Confirm,
     ) -> Result<Self, Error> {
         let dir = dir.as_ref().to_owned();
-        let joining = Joining::begin(&dir, &options).await?;
+        let joining = Joining::begin(&dir, &options, None).await?;
         let net = Net::open(&joining.secret.keys().endpoint, options.net.clone()).await?;
         let invitations = Invitations::default();
         let expires = (options.clock)() / 1000 + expires_in.as_secs();
@@ -331,20 +342,7 @@ impl Pod {
         // The lock is this process's until the pod takes it.
         drop(joining);
         linked?;
-        Self::open_joined(&dir, options, None).await
-    }
-
-    pub(super) async fn open_joined(
-        dir: &Path,
-        options: PodOptions,
-        found_at: Option<(crate::crypto::PublicKey, Vec<String>)>,
-    ) -> Result<Self, Error> {
-        let pod = Self::open(dir, options).await?;
-        if let Some((endpoint, addresses)) = found_at {
-            pod.work(move |running| running.note_addresses(&endpoint, &addresses))
-                .await?;
-        }
-        Ok(pod)
+        Self::open(&dir, options).await
     }
 }
 
@@ -353,10 +351,12 @@ pub(super) struct Joining {
     folder: Arc<Folder>,
     secret: DeviceSecret,
     id: SecretId,
+    /// Where whoever lets it in was found. Written with the rest: a new device that nobody can tell where the others are has nobody to sync with.
+    found_at: Option<FoundAt>,
 }
 
 impl Joining {
-    pub async fn begin(dir: &Path, options: &PodOptions) -> Result<Self, Error> {
+    pub async fn begin(dir: &Path, options: &PodOptions, found_at: Option<FoundAt>) -> Result<Self, Error> {
         let (dir, keeper) = (dir.to_owned(), options.keeper.clone());
         blocking(move || {
             let folder = new_folder(&dir)?;
@@ -365,6 +365,7 @@ impl Joining {
                 folder: Arc::new(folder),
                 secret,
                 id,
+                found_at,
             })
         })
         .await
@@ -382,7 +383,8 @@ impl Joining {
 
     /// Writes the pod's files, the identity's log among them.
     pub fn write(&self, known: (Vec<(Commit, Operation)>, Vec<Operation>), options: &PodOptions) -> Result<(), Error> {
-        Ok(write_files(&self.folder, &self.secret, &self.id, known, options)?)
+        let (secret, found_at) = ((&self.secret, &self.id), self.found_at.clone());
+        Ok(write_files(&self.folder, secret, known, found_at, options)?)
     }
 
     async fn finish(
@@ -401,7 +403,9 @@ impl Joining {
             peer: false,
         };
         let (folder, secret, id, opts) = (self.folder.clone(), self.secret.clone(), self.id, options.clone());
-        let keep: Keep<()> = Box::new(move |log, pending| write_files(&folder, &secret, &id, (log, pending), &opts));
+        let found_at = self.found_at.clone();
+        let keep: Keep<()> =
+            Box::new(move |log, pending| write_files(&folder, (&secret, &id), (log, pending), found_at, &opts));
         join(frames, shaken, newcomer, confirm, keep).await?;
         Ok(())
     }

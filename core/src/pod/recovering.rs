@@ -67,7 +67,7 @@ impl std::fmt::Debug for WordsQuiz {
     }
 }
 
-fn read_words(words: &str) -> Result<RecoverySecret, Error> {
+pub(super) fn read_words(words: &str) -> Result<RecoverySecret, Error> {
     let words = Zeroizing::new(words.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase());
     RecoverySecret::from_words(&words).ok_or(Error::Words(WordsError::NotWords))
 }
@@ -87,7 +87,8 @@ impl Pod {
     ) -> Result<Self, Error> {
         let (dir, name) = (dir.as_ref().to_owned(), name.to_owned());
         let words = read_words(words)?;
-        let joining = Joining::begin(&dir, &options).await?;
+        let found_at = (peer.endpoint, peer.addresses.clone());
+        let joining = Joining::begin(&dir, &options, Some(found_at)).await?;
         let net = Net::open(&joining.keys_of().endpoint, options.net.clone()).await?;
         let asked = async {
             let (connection, mut frames) = net.dial(&peer.endpoint, &peer.addresses, DIAL_WITHIN).await?;
@@ -107,7 +108,7 @@ impl Pod {
             joining.write((log, pending), &opts)
         })
         .await?;
-        Self::open_joined(&dir, options, Some((peer.endpoint, peer.addresses.clone()))).await
+        Self::open(&dir, options).await
     }
 
     /// Opens a folder whose device secret is gone ([`Error::NeedsRecovery`]) with the identity's words: what was written in it and never sent

@@ -1,7 +1,7 @@
 //! What an open pod holds, from the moment its files are open until they are closed.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
@@ -10,16 +10,17 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
-    PodOptions, Shared, blocking, linking::PendingInvites, opening::open_files, status::Contact, syncing::Online,
-    writing::EditSession,
+    PodOptions, Shared, blocking, lacking::Lacking, linking::PendingInvites, opening::open_files, status::Contact,
+    syncing::Online, writing::EditSession,
 };
 use crate::{
     crypto::{DeviceKeys, Hash, PublicKey},
     document::{Documents, Fold},
     error::Error,
     identity::KeyRing,
-    log::{AuthorId, Clock, DocumentId, Time, time_of},
-    store::{Folder, LogStore, StoreError, Views},
+    log::{AttachmentId, AuthorId, Clock, DocumentId, Time, time_of},
+    net::{apart, stopped},
+    store::{Blobs, Folder, LogStore, StoreError, Views},
     sync::{Known, Replica},
 };
 
@@ -27,8 +28,18 @@ use crate::{
 const DOCUMENT_LOCKS: usize = 64;
 /// Entries folded before `open` returns; the rest follows behind it, so that opening takes the same time after 10 entries as after 100,000.
 pub(super) const FOLD_AT_ONCE: u64 = 256;
+/// How often the views are read when they turn out to be damaged.
+const SHOWN_ATTEMPTS: u32 = 3;
+/// Entries of its own author log that whoever reads waits for.
+const OWN_AT_ONCE: u64 = 4096;
 /// How often a sync looks whether what it brought is shown.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// A round of folding that took as long as this is followed by a pause of so many times that, up to the longest.
+const LONG_FOLD: Duration = Duration::from_millis(10);
+const PAUSE_TIMES: u32 = 4;
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// How often a pod in which nothing happens looks whether something is to be erased.
+const TEND_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// How long `stop` waits for tasks before it closes the files under them.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -38,6 +49,11 @@ pub(super) struct Running {
     pub log: LogStore,
     pub replica: Arc<Replica>,
     pub documents: Arc<Documents>,
+    pub blobs: Blobs,
+    /// Attachments that are being read: nothing of them is evicted meanwhile.
+    pub being_read: Mutex<Vec<AttachmentId>>,
+    /// What peers were asked for and did not hold.
+    pub(super) lacking: Mutex<Lacking>,
     pub options: PodOptions,
     /// Read while a call is at work; written once, when the pod stops.
     pub gate: Arc<tokio::sync::RwLock<()>>,
@@ -49,6 +65,8 @@ pub(super) struct Running {
     pub sessions: Mutex<HashMap<DocumentId, EditSession>>,
     document_locks: Vec<Mutex<()>>,
     pub online: tokio::sync::Mutex<Option<Online>>,
+    /// Author logs of this device that may not be folded to their end yet, and up to where they were written.
+    pub unshown: Mutex<BTreeMap<AuthorId, u64>>,
     pub invites: PendingInvites,
     pub contacts: Mutex<HashMap<PublicKey, Contact>>,
     /// Tells whoever waits to try again that the network is another now.
@@ -61,6 +79,11 @@ pub(super) struct Running {
 /// A lock whose holder never leaves what it guards half-changed, so a panic elsewhere does not spoil it.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Under which name the store keeps where a device or peer was last found.
+pub(super) fn addresses_key(endpoint: &PublicKey) -> String {
+    format!("addresses:{endpoint}")
 }
 
 impl Running {
@@ -82,12 +105,16 @@ impl Running {
         let documents = Arc::new(Documents::with_heads(opened.log.clone(), views, heads));
         let known = replica.known();
         let ring = Arc::new(known.key_ring(&keys));
+        let blobs = Blobs::new(path, opened.log.clone());
         let running = Self {
             folder: Mutex::new(Some(opened.folder)),
             keys,
             log: opened.log,
             replica,
             documents,
+            blobs,
+            being_read: Mutex::default(),
+            lacking: Mutex::default(),
             options,
             gate: Arc::default(),
             ring: RwLock::new((known, ring)),
@@ -96,6 +123,7 @@ impl Running {
             sessions: Mutex::default(),
             document_locks: (0..DOCUMENT_LOCKS).map(|_| Mutex::default()).collect(),
             online: tokio::sync::Mutex::default(),
+            unshown: Mutex::default(),
             invites: PendingInvites::default(),
             contacts: Mutex::default(),
             network: watch::Sender::new(()),
@@ -103,7 +131,7 @@ impl Running {
             stop: watch::Sender::new(false),
             tasks: Mutex::default(),
         };
-        running.read_clock()?;
+        running.read_own()?;
         running.replica.commit_pending()?;
         let folded = running.fold(&Fold {
             limit: FOLD_AT_ONCE,
@@ -116,8 +144,8 @@ impl Running {
         Ok(running)
     }
 
-    /// Continues the clock after what it had seen, and after the last entry of each own author log.
-    fn read_clock(&self) -> Result<(), StoreError> {
+    /// Continues the clock after what it had seen, and after the last entry of each own author log; which may have to be folded.
+    fn read_own(&self) -> Result<(), StoreError> {
         let latest = match self.documents.latest() {
             // Dropped just now: the fold that follows reads every time again.
             Err(StoreError::Damaged { file: "views.db", .. }) => Time::default(),
@@ -129,6 +157,8 @@ impl Running {
             let Some(own) = self.log.read(|read| read.own_log(stream))? else {
                 continue;
             };
+            // What was written last may not have been folded any more.
+            lock(&self.unshown).insert(own.author, own.head.seq);
             let before = own.head.seq.saturating_sub(1);
             let last = self.log.read(|read| read.entries_after(&own.author, 0, before, 1, 0))?;
             for entry in &last {
@@ -161,11 +191,11 @@ impl Running {
         fresh
     }
 
-    /// Brings the views up to the log, as far as `how` says.
-    pub fn fold(&self, how: &Fold<'_>) -> Result<(), StoreError> {
+    /// Brings the views up to the log, as far as `how` says. Gives whether nothing is left of it.
+    pub fn fold(&self, how: &Fold<'_>) -> Result<bool, StoreError> {
         let now = (self.options.clock)();
         let horizon = Clock::horizon(now);
-        let folded = match self.documents.fold_some(&self.ring(), &Fold { horizon, ..*how }) {
+        let folded = match self.documents.fold_some(|| self.ring(), &Fold { horizon, ..*how }) {
             Ok(folded) => folded,
             Err(error) => {
                 // What it did before it failed stays done.
@@ -181,24 +211,72 @@ impl Running {
             );
         }
         self.shared.changes.shown(folded.documents);
-        Ok(())
+        if let Err(error) = self.note_referred(folded.attachments) {
+            // The next tidying finds it too.
+            tracing::warn!(%error, "attachments that are referred to again are not noted");
+        }
+        Ok(folded.to_the_end)
+    }
+
+    /// Nothing counts the days any more since which no document refers to these attachments: when one is left again they begin anew.
+    fn note_referred(&self, ids: BTreeSet<AttachmentId>) -> Result<(), StoreError> {
+        let identity = self.replica.identity();
+        let mut loose = Vec::new();
+        for id in ids {
+            let row = self.log.read(|read| read.attachment(&identity, &id))?;
+            if row.is_some_and(|row| row.loose.is_some()) {
+                loose.push(id);
+            }
+        }
+        if loose.is_empty() {
+            return Ok(());
+        }
+        self.log
+            .write(move |write| loose.iter().try_for_each(|id| write.set_loose(&identity, id, None)))
+            .wait()
     }
 
     /// Reads from the views. What an earlier fold could not bring there is folded first, or the reader told why it cannot be: an answer never
     /// lacks what was acknowledged without a word.
     pub fn shown<R>(&self, read: impl Fn(&Documents) -> Result<R, StoreError>) -> Result<R, Error> {
-        self.make_good()?;
-        match read(&self.documents) {
-            Err(StoreError::Damaged { file: "views.db", .. }) => {
-                self.make_good()?;
-                Ok(read(&self.documents)?)
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let made = self.documents.made_anew();
+            self.make_good()?;
+            let found = read(&self.documents);
+            // Damaged, or dropped by somebody else who found them so: what was read may be of views that are empty yet.
+            let is_spoilt = matches!(found, Err(StoreError::Damaged { file: "views.db", .. }));
+            if attempts == SHOWN_ATTEMPTS || !(is_spoilt || self.documents.made_anew() != made) {
+                return Ok(found?);
             }
-            other => Ok(other?),
         }
     }
 
-    /// Folds what an earlier fold could not.
+    /// Folds what was written and not folded yet, and what an earlier fold could not.
     pub fn make_good(&self) -> Result<(), Error> {
+        let unshown = lock(&self.unshown).clone();
+        for (author, seq) in unshown {
+            // Views that are made again from the log are folded behind all this: nobody waits for that.
+            let limit = match self.documents.behind_of(&author)? {
+                few @ ..=OWN_AT_ONCE => few,
+                _ => FOLD_AT_ONCE,
+            };
+            let all = self.fold(&Fold {
+                only: Some(author),
+                limit,
+                stop: &|| *self.stop.borrow(),
+                ..Fold::default()
+            })?;
+            if *self.stop.borrow() {
+                return Err(Error::Suspended);
+            }
+            // Unless it was written again meanwhile.
+            let mut unshown = lock(&self.unshown);
+            if all && unshown.get(&author) == Some(&seq) {
+                unshown.remove(&author);
+            }
+        }
         if self.documents.is_stale() {
             self.fold(&Fold {
                 limit: FOLD_AT_ONCE,
@@ -212,13 +290,38 @@ impl Running {
 
     /// Waits until the views show what is in the log, as long as `until`.
     pub async fn caught_up(self: &Arc<Self>, until: Instant) -> Result<(), Error> {
+        let running = self.clone();
+        let folded = apart(move || {
+            running.fold(&Fold {
+                stop: &|| *running.stop.borrow() || Instant::now() >= until,
+                ..Fold::default()
+            })
+        });
+        if let Ok(Ok(true)) = folded.await {
+            return Ok(());
+        }
         loop {
             let running = self.clone();
-            let behind = tokio::task::spawn_blocking(move || running.documents.behind()).await;
+            let behind = apart(move || running.documents.behind()).await;
             if behind.unwrap_or(Ok(0))? == 0 || Instant::now() >= until {
                 return Ok(());
             }
             tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// [`Running::tend`], where nobody waits for what keeps it from working.
+    pub async fn tended(self: Arc<Self>, when: &'static str) {
+        let Ok(gate) = self.gate.clone().try_read_owned() else {
+            return;
+        };
+        let tended = apart(move || {
+            let tended = self.tend();
+            drop(gate);
+            tended
+        });
+        if let Ok(Err(error)) = tended.await {
+            tracing::warn!(%error, when, "what was deleted cannot be erased now");
         }
     }
 
@@ -257,8 +360,8 @@ impl Running {
         self.spawn(async move {
             loop {
                 let Some(strong) = running.upgrade() else { return };
-                let stopping = stop.clone();
-                let folded = tokio::task::spawn_blocking(move || {
+                let (began, stopping) = (Instant::now(), stop.clone());
+                let folded = apart(move || {
                     strong.fold(&Fold { stop: &|| *stopping.borrow(), ..Fold::default() })
                 })
                 .await;
@@ -267,9 +370,40 @@ impl Running {
                 {
                     tracing::warn!(%error, "the views are behind the log");
                 }
+                let Some(strong) = running.upgrade() else { return };
+                let tended = apart(move || strong.tend()).await;
+                if let Ok(Err(error)) = tended
+                    && !matches!(error, Error::Suspended)
+                {
+                    tracing::warn!(%error, "what was deleted cannot be erased now");
+                }
+                // What is folded goes first; indexes that are not built yet wait for quiet.
+                if let Some(strong) = running.upgrade() {
+                    let (stopping, news) = (stop.clone(), changes.resubscribe());
+                    let waiting = !changes.is_empty();
+                    let built = apart(move || {
+                        strong.build_indexes(&move || waiting || *stopping.borrow() || !news.is_empty())
+                    })
+                    .await;
+                    if let Ok(Err(error)) = built {
+                        tracing::warn!(%error, "the indexes are behind the documents");
+                    }
+                }
+                let took = began.elapsed();
                 tokio::select! {
-                    () = crate::net::stopped(&mut stop) => return,
+                    () = stopped(&mut stop) => return,
+                    // An erasure may have become due meanwhile.
+                    () = tokio::time::sleep(TEND_AGAIN) => {}
                     change = changes.recv() => if let Err(tokio::sync::broadcast::error::RecvError::Closed) = change { return },
+                }
+                // Whoever writes on in a long document must not keep a core busy all the time: what takes long is done less often. Who reads
+                // does not wait for this.
+                let pause = (took * PAUSE_TIMES).min(LONGEST_PAUSE);
+                if took >= LONG_FOLD {
+                    tokio::select! {
+                        () = stopped(&mut stop) => return,
+                        () = tokio::time::sleep(pause) => {}
+                    }
                 }
                 // What came meanwhile is folded in the same go.
                 while changes.try_recv().is_ok() {}
@@ -277,9 +411,9 @@ impl Running {
         });
     }
 
-    /// Where a device or peer was last found.
+    /// Notes where a device or peer was last found.
     pub fn note_addresses(&self, endpoint: &PublicKey, addresses: &[String]) -> Result<(), Error> {
-        let key = format!("addresses:{endpoint}");
+        let key = addresses_key(endpoint);
         let value = crate::crypto::encode(&addresses);
         Ok(self.log.write(move |write| write.set_meta(&key, &value)).wait()?)
     }
@@ -316,6 +450,7 @@ impl Running {
     /// Ends every task and closes every file, lock and socket.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
+        self.documents.end();
         let tasks: Vec<_> = lock(&self.tasks).drain(..).collect();
         let online = self.online.lock().await.take();
         if let Some(online) = online {
@@ -330,7 +465,7 @@ impl Running {
         // Calls that are at work end first: they hold connections. New ones are turned away by now.
         let _gate = self.gate.write().await;
         let (log, documents) = (self.log.clone(), self.documents.clone());
-        let closed = tokio::task::spawn_blocking(move || {
+        let closed = apart(move || {
             documents.close();
             log.close();
         });

@@ -260,6 +260,8 @@ pub(super) struct Contact {
     pub reached: Option<u64>,
     pub waiting: Option<WaitReason>,
     pub syncing: Option<(u64, u64)>,
+    /// Whether it answers sessions about attachments.
+    pub attachments: bool,
 }
 
 impl Pod {

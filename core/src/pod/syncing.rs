@@ -7,19 +7,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 
 use super::{
     Pod,
-    running::{Running, lock},
+    carrying::carry_live,
+    running::{Running, addresses_key, lock},
     status::{SyncState, WaitReason},
 };
 use crate::{
     crypto::{PublicKey, decode},
     error::Error,
     identity::{IdentityError, IdentityId},
-    net::{Drive, Frames, Host, Mode, Net, NetError, Report, Service, ServiceLimits, StopReason, stopped},
-    store::StoreError,
+    log::AttachmentId,
+    net::{
+        Carried, Drive, Frames, Host, Mode, Net, NetError, Report, Service, ServiceLimits, StopReason, apart, stopped,
+    },
+    store::{Blobs, StoreError},
     sync::{ByeReason, Message, Outcome, RefuseReason, Replica, ReplicaError, Session, SessionError},
 };
 
@@ -40,6 +47,8 @@ pub struct PeerReport {
     pub name: Option<String>,
     /// What moved, or why not.
     pub result: Result<Report, NetError>,
+    /// What moved of attachments after the documents, and how that ended; `None` if there was nothing to move, or no time.
+    pub attachments: Option<(Carried, Result<StopReason, NetError>)>,
 }
 
 /// How a sync went.
@@ -90,11 +99,11 @@ impl Online {
 
 /// A device or peer to dial.
 #[derive(Debug, Clone)]
-struct Target {
-    key: PublicKey,
-    endpoint: PublicKey,
-    addresses: Vec<String>,
-    name: Option<String>,
+pub(super) struct Target {
+    pub key: PublicKey,
+    pub endpoint: PublicKey,
+    pub addresses: Vec<String>,
+    pub name: Option<String>,
 }
 
 impl Pod {
@@ -111,31 +120,66 @@ impl Pod {
         if let Err(error) = self.work(Running::heal).await {
             tracing::warn!(%error, "the identity key cannot be made anew now");
         }
+        // What became due meanwhile is in force with what this sync brings back.
+        running.clone().tended("before a sync").await;
+        // A peer that did not answer last time keeps nobody waiting: those that did go first, one after the other, so that nothing is fetched twice;
+        // then the others, all at once.
+        let (doubtful, known): (Vec<Target>, Vec<Target>) = {
+            let contacts = lock(&running.contacts);
+            running.targets()?.into_iter().partition(|target| {
+                let contact = contacts.get(&target.key);
+                contact.is_some_and(|contact| matches!(contact.waiting, Some(WaitReason::PeerUnreachable { .. })))
+            })
+        };
         let mut peers = Vec::new();
         let mut left = byte_budget;
-        for target in running.targets()? {
-            let mode = Mode::Once {
-                deadline: until,
-                budget: left,
-            };
-            let result = running.sync_with(&target, mode).await;
-            if let (Some(left), Ok(report)) = (&mut left, &result) {
+        for target in known {
+            if left == Some(0) {
+                break;
+            }
+            let peer = running.clone().report(target, until, left).await;
+            if let (Some(left), Ok(report)) = (&mut left, &peer.result) {
                 *left = left.saturating_sub(report.bytes_sent + report.bytes_received);
             }
-            let out_of_bytes = left == Some(0);
-            peers.push(PeerReport {
-                key: target.key,
-                name: target.name,
-                result,
-            });
-            if out_of_bytes {
-                break;
+            peers.push(peer);
+        }
+        let share = left.map(|left| left / (doubtful.len() as u64).max(1));
+        if share != Some(0) {
+            let mut trying: JoinSet<PeerReport> = doubtful
+                .into_iter()
+                .map(|target| running.clone().report(target, until, share))
+                .collect();
+            while let Some(tried) = trying.join_next().await {
+                let peer = tried.map_err(|_| Error::Closed)?;
+                if let (Some(left), Ok(report)) = (&mut left, &peer.result) {
+                    *left = left.saturating_sub(report.bytes_sent + report.bytes_received);
+                }
+                peers.push(peer);
             }
         }
         if peers.iter().any(|peer| matches!(peer.result, Err(NetError::Stopped))) {
             return Err(Error::Suspended);
         }
         running.caught_up(until).await?;
+        running.clone().tended("after a sync").await;
+        // Attachments have what the documents left.
+        let targets = running.targets()?;
+        for peer in &mut peers {
+            let ready = matches!(&peer.result, Ok(report) if report.outcome.attachments && is_done(report.reason));
+            let Some(target) = targets.iter().find(|target| target.key == peer.key && ready) else {
+                continue;
+            };
+            if left == Some(0) || Instant::now() >= until {
+                break;
+            }
+            peer.attachments = running.carry_all(target, Some(until), left).await;
+            if let (Some(left), Some((carried, _))) = (&mut left, &peer.attachments) {
+                *left = left.saturating_sub(carried.bytes.0 + carried.bytes.1);
+            }
+        }
+        if let Err(error) = self.work(Running::tidy_after_sync).await {
+            tracing::warn!(%error, "attachments are not tidied now");
+        }
         let state = self.status().await?.sync;
         Ok(SyncReport { peers, state })
     }
@@ -151,6 +195,15 @@ impl Pod {
             let (weak, mut live_stop, mut pod_stop) =
                 (Arc::downgrade(&running), stop.subscribe(), running.stop_signal());
             let network = running.network.subscribe();
+            let (carried, to) = (weak.clone(), target.clone());
+            let (mut carry_stop, mut pod_stops) = (stop.subscribe(), running.stop_signal());
+            tasks.push(tokio::spawn(async move {
+                tokio::select! {
+                    () = stopped(&mut pod_stops) => {}
+                    () = stopped(&mut carry_stop) => {}
+                    () = carry_live(carried, to) => {}
+                }
+            }));
             tasks.push(tokio::spawn(async move {
                 tokio::select! {
                     () = stopped(&mut pod_stop) => {}
@@ -237,6 +290,19 @@ impl Running {
 
     /// Whom to sync with: every cloud peer; without one, every device whose address is known.
     fn targets(&self) -> Result<Vec<Target>, Error> {
+        let (clouds, devices) = self.reachable()?;
+        Ok(if clouds.is_empty() { devices } else { clouds })
+    }
+
+    /// Who may hold an attachment: every cloud peer, then every device whose address is known.
+    pub(super) fn carriers(&self) -> Result<Vec<Target>, Error> {
+        let (mut all, devices) = self.reachable()?;
+        all.extend(devices);
+        Ok(all)
+    }
+
+    /// Cloud peers, and devices whose address is known.
+    fn reachable(&self) -> Result<(Vec<Target>, Vec<Target>), Error> {
         let known = self.replica.known();
         let ring = self.ring();
         let target = |keys: &crate::identity::Keys, addresses: Vec<String>| Target {
@@ -247,7 +313,7 @@ impl Running {
         };
         // Where it was last found by a code or by the words may be news to the identity log.
         let noted = |endpoint: &PublicKey| -> Result<Option<Vec<String>>, StoreError> {
-            let noted = self.log.read(|read| read.meta(&format!("addresses:{endpoint}")))?;
+            let noted = self.log.read(|read| read.meta(&addresses_key(endpoint)))?;
             Ok(noted.and_then(|bytes| decode::<Vec<String>>(&bytes).ok()))
         };
         let mut clouds = Vec::new();
@@ -258,9 +324,6 @@ impl Running {
             addresses.retain(|address| seen.insert(address.clone()));
             clouds.push(target(&peer.keys, addresses));
         }
-        if !clouds.is_empty() {
-            return Ok(clouds);
-        }
         let me = self.keys.signing.public();
         let mut devices = Vec::new();
         for device in known.tentative.devices().values().filter(|device| device.keys.0 != me) {
@@ -268,11 +331,22 @@ impl Running {
                 devices.push(target(&device.keys, addresses));
             }
         }
-        Ok(devices)
+        Ok((clouds, devices))
     }
 
-    async fn sync_with(self: &Arc<Self>, target: &Target, mode: Mode) -> Result<Report, NetError> {
-        self.sync_until(target, mode, None).await
+    async fn report(self: Arc<Self>, target: Target, deadline: Instant, budget: Option<u64>) -> PeerReport {
+        // A peer that nobody had the time to dial was not found away.
+        let result = if Instant::now() < deadline {
+            self.sync_until(&target, Mode::Once { deadline, budget }, None).await
+        } else {
+            Err(NetError::Deadline)
+        };
+        PeerReport {
+            key: target.key,
+            name: target.name,
+            result,
+            attachments: None,
+        }
     }
 
     async fn sync_until(
@@ -332,7 +406,7 @@ impl Running {
         };
         frames.trust();
         let (replica, key) = (self.replica.clone(), target.key);
-        let session = tokio::task::spawn_blocking(move || dial(&replica, key))
+        let session = apart(move || dial(&replica, key))
             .await
             .map_err(|_| NetError::Stopped)??;
         let (contacts, peer) = (Arc::downgrade(self), target.key);
@@ -342,6 +416,7 @@ impl Running {
                 let contact = contacts.entry(peer).or_default();
                 let done = outcome.sent + outcome.received;
                 contact.reached = Some((running.options.clock)());
+                contact.attachments = outcome.attachments;
                 contact.waiting = refusal_of(outcome);
                 contact.syncing =
                     (outcome.left > 0 && contact.waiting.is_none()).then_some((done, done + outcome.left));
@@ -392,6 +467,11 @@ impl Drop for Ended<'_> {
     }
 }
 
+/// Whether both sides had all documents.
+fn is_done(reason: StopReason) -> bool {
+    matches!(reason, StopReason::Done | StopReason::Remote(ByeReason::Done))
+}
+
 fn reason_of_failure(error: &NetError, before: Option<&WaitReason>, now: u64) -> WaitReason {
     match error {
         NetError::Refused(reason) | NetError::Session(SessionError::Ended(reason)) => WaitReason::Ended(*reason),
@@ -439,6 +519,14 @@ impl Host for PodHost {
             .upgrade()
             .map(|running| running.replica.clone())
             .filter(|replica| replica.identity() == *identity)
+    }
+
+    fn attachments(&self, _: &IdentityId) -> Option<(Blobs, Vec<AttachmentId>)> {
+        let running = self.0.upgrade()?;
+        // What cannot be told now is asked for another time.
+        let (mut wanted, pinned) = running.wanted_attachments().unwrap_or_default();
+        wanted.extend(pinned);
+        Some((running.blobs.clone(), wanted))
     }
 
     fn link(

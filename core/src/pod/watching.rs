@@ -1,13 +1,16 @@
 //! Subscriptions: what changed, told to whoever asks for it. They are pulled, so that one who is slow costs nothing and misses nothing: what
 //! happened since the last `next()` comes as one difference.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use tokio::sync::{broadcast, watch};
 
 use super::{Pod, Status};
 use crate::{
-    document::{ListRow, Value},
+    document::{ListRow, Ordered, Query, QueryError, QueryRow, Value},
     error::Error,
     log::DocumentId,
 };
@@ -83,43 +86,68 @@ impl ShownChanges {
     }
 }
 
-/// A row of a list and its place.
+/// Why a row is in a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlacedAs {
+    /// It was not in the answer before.
+    Inserted,
+    /// It is where it was among the others, and another.
+    Updated,
+    /// What the answer is sorted by is another.
+    Moved,
+}
+
+/// A row of an answer and its place.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PlacedRow {
-    /// Its place from 0, in the list as it is after the whole difference.
+pub struct Placed<Row> {
+    /// Its place from 0, in the answer as it is after the whole difference.
     pub index: usize,
     /// The row.
-    pub row: ListRow,
+    pub row: Row,
+    /// Why it is here.
+    pub placed: PlacedAs,
 }
 
-/// What became of a list since the difference before: take away `removed` and every document in `placed`, then put those of `placed` where
-/// they belong, first to last.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ListDiff {
-    /// Documents that are no longer in the list.
+/// What became of an answer since the difference before: take away `removed` and every document in `placed`, then put those of `placed` where
+/// they belong, first to last. What is in neither stays as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Diff<Row> {
+    /// Documents that are no longer in it.
     pub removed: Vec<DocumentId>,
     /// Rows that are new, changed or elsewhere, by index.
-    pub placed: Vec<PlacedRow>,
+    pub placed: Vec<Placed<Row>>,
 }
 
-impl ListDiff {
-    fn between(before: &[ListRow], after: &[ListRow]) -> Self {
-        let removed = before
+/// A row of a list and its place.
+pub type PlacedRow = Placed<ListRow>;
+/// What became of a list.
+pub type ListDiff = Diff<ListRow>;
+/// What became of a query's answer.
+pub type QueryDiff = Diff<QueryRow>;
+
+impl<Row: Ordered> Diff<Row> {
+    fn between(before: &[Row], after: &[Row]) -> Self {
+        let known: HashMap<DocumentId, &Row> = before.iter().map(|row| (row.document(), row)).collect();
+        let remaining: HashSet<DocumentId> = after.iter().map(Row::document).collect();
+        let gone = before
             .iter()
-            .map(|row| row.document)
-            .filter(|document| after.iter().all(|row| row.document != *document))
-            .collect();
-        // The order is that of date and document, which are part of the row: rows that are as they were are in the order they were in.
-        let placed = after
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| !before.contains(row))
-            .map(|(index, row)| PlacedRow {
-                index,
-                row: row.clone(),
-            })
-            .collect();
-        Self { removed, placed }
+            .map(Row::document)
+            .filter(|document| !remaining.contains(document));
+        // The order is that of key and document, which are part of the row: rows that are as they were are in the order they were in.
+        let placed = |(index, row): (usize, &Row)| {
+            let placed = match known.get(&row.document()) {
+                None => PlacedAs::Inserted,
+                Some(known) if *known == row => return None,
+                Some(known) if known.same_place(row) => PlacedAs::Updated,
+                Some(_) => PlacedAs::Moved,
+            };
+            let row = row.clone();
+            Some(Placed { index, row, placed })
+        };
+        Self {
+            removed: gone.collect(),
+            placed: after.iter().enumerate().filter_map(placed).collect(),
+        }
     }
 
     /// Whether nothing changed.
@@ -127,15 +155,48 @@ impl ListDiff {
         self.removed.is_empty() && self.placed.is_empty()
     }
 
-    /// Makes the list before into the list after.
-    pub fn apply(self, rows: &mut Vec<ListRow>) {
-        rows.retain(|row| {
-            !self.removed.contains(&row.document)
-                && self.placed.iter().all(|placed| placed.row.document != row.document)
-        });
-        for PlacedRow { index, row } in self.placed {
+    /// Makes the answer before into the answer after.
+    pub fn apply(self, rows: &mut Vec<Row>) {
+        let placed = self.placed.iter().map(|placed| placed.row.document());
+        let away: HashSet<DocumentId> = self.removed.iter().copied().chain(placed).collect();
+        rows.retain(|row| !away.contains(&row.document()));
+        for Placed { index, row, .. } in self.placed {
             rows.insert(index.min(rows.len()), row);
         }
+    }
+}
+
+/// An answer that is told difference by difference.
+struct Rows<Row> {
+    /// What the reader was told; `None` before the first time.
+    told: Option<Vec<Row>>,
+    changes: ShownChanges,
+}
+
+impl<Row: Ordered> Rows<Row> {
+    fn of(pod: &Pod) -> Self {
+        Self {
+            told: None,
+            changes: ShownChanges::of(pod),
+        }
+    }
+
+    /// What an answer, asked after [`ShownChanges::changed`], tells the reader. `None`: nothing, wait for the next change.
+    fn tell(&mut self, answer: Result<Vec<Row>, Error>) -> Option<Result<Option<Diff<Row>>, Error>> {
+        let rows = match answer {
+            Ok(rows) => rows,
+            Err(Error::Closed) => return Some(Ok(None)),
+            // Resuming says that everything may have changed, and so does an index that was built.
+            Err(Error::Suspended | Error::Query(QueryError::Building { .. })) => {
+                self.changes.changed = false;
+                return None;
+            }
+            Err(error) => return Some(Err(error)),
+        };
+        self.changes.changed = false;
+        let diff = Diff::between(self.told.as_deref().unwrap_or_default(), &rows);
+        let first = self.told.replace(rows).is_none();
+        (first || !diff.is_empty()).then_some(Ok(Some(diff)))
     }
 }
 
@@ -145,9 +206,7 @@ pub struct ListWatch {
     collection: String,
     field: String,
     limit: u32,
-    /// What the reader was told; `None` before the first time.
-    told: Option<Vec<ListRow>>,
-    changes: ShownChanges,
+    rows: Rows<ListRow>,
 }
 
 impl ListWatch {
@@ -155,21 +214,40 @@ impl ListWatch {
     /// pod is resumed it waits. To be dropped at any time: the next call tells what this one would have.
     pub async fn next(&mut self) -> Result<Option<ListDiff>, Error> {
         loop {
-            self.changes.changed(|_| true).await;
-            let page = match self.pod.list(&self.collection, &self.field, None, self.limit).await {
-                Ok(page) => page,
-                Err(Error::Closed) => return Ok(None),
-                Err(Error::Suspended) => {
-                    // Resuming says that everything may have changed.
-                    self.changes.changed = false;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            self.changes.changed = false;
-            let diff = ListDiff::between(self.told.as_deref().unwrap_or_default(), &page.rows);
-            if self.told.replace(page.rows).is_none() || !diff.is_empty() {
-                return Ok(Some(diff));
+            self.rows.changes.changed(|_| true).await;
+            let page = self.pod.list(&self.collection, &self.field, None, self.limit).await;
+            if let Some(told) = self.rows.tell(page.map(|page| page.rows)) {
+                return told;
+            }
+        }
+    }
+}
+
+/// What a query finds, as it changes. See [`Pod::watch_query`].
+pub struct QueryWatch {
+    pod: Pod,
+    collection: String,
+    query: Query,
+    rows: Rows<QueryRow>,
+}
+
+impl QueryWatch {
+    pub(super) fn new(pod: &Pod, collection: &str, query: Query) -> Self {
+        Self {
+            pod: pod.clone(),
+            collection: collection.to_owned(),
+            query,
+            rows: Rows::of(pod),
+        }
+    }
+
+    /// The difference since the last call, and first the whole answer; otherwise as [`ListWatch::next`]. Waits for an index that is built.
+    pub async fn next(&mut self) -> Result<Option<QueryDiff>, Error> {
+        loop {
+            self.rows.changes.changed(|_| true).await;
+            let page = self.pod.query(&self.collection, self.query.clone()).await;
+            if let Some(told) = self.rows.tell(page.map(|page| page.rows)) {
+                return told;
             }
         }
     }
@@ -251,8 +329,7 @@ impl Pod {
             collection: collection.to_owned(),
             field: field.to_owned(),
             limit,
-            told: None,
-            changes: ShownChanges::of(self),
+            rows: Rows::of(self),
         }
     }
 
@@ -305,7 +382,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_difference_makes_one_list_into_the_other(before in list(), after in list()) {
-            let diff = ListDiff::between(&before, &after);
+            let diff = Diff::between(&before, &after);
             prop_assert_eq!(diff.is_empty(), before == after);
             let mut rows = before;
             diff.apply(&mut rows);
@@ -317,13 +394,16 @@ mod tests {
     fn a_difference_names_only_what_changed() {
         let before = [row(1, 5, 0), row(2, 4, 0), row(3, 3, 0)];
         let after = [row(4, 6, 0), row(1, 5, 0), row(3, 3, 1)];
-        let diff = ListDiff::between(&before, &after);
+        let diff = Diff::between(&before, &after);
         assert_eq!(diff.removed, [DocumentId([2; 16])]);
-        let places: Vec<(usize, u8)> = diff
+        let places: Vec<(usize, u8, PlacedAs)> = diff
             .placed
             .iter()
-            .map(|placed| (placed.index, placed.row.document.0[0]))
+            .map(|placed| (placed.index, placed.row.document.0[0], placed.placed))
             .collect();
-        assert_eq!(places, [(0, 4), (2, 3)]);
+        assert_eq!(places, [(0, 4, PlacedAs::Inserted), (2, 3, PlacedAs::Updated)]);
+        let diff = Diff::between(&before, &[row(3, 6, 0), row(1, 5, 0), row(2, 4, 0)]);
+        let moved: Vec<(usize, PlacedAs)> = diff.placed.iter().map(|placed| (placed.index, placed.placed)).collect();
+        assert_eq!((diff.removed, moved), (Vec::new(), vec![(0, PlacedAs::Moved)]));
     }
 }

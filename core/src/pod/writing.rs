@@ -1,26 +1,28 @@
 //! Writing: edits become changes, changes become one entry, and the entry is on the disk before anybody is told.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     EntryRef, Pod,
-    editing::Saved,
-    running::{FOLD_AT_ONCE, Running, lock},
+    editing::{Made, OwnSession},
+    running::{Running, lock},
 };
 use crate::{
     crypto::{OsRandom, Random, SealKey},
-    document::{Document, DocumentError, Edit, EditOp, Fold, Limits, inspect},
+    document::{Document, DocumentError, Edit},
     error::Error,
     identity::{EpochId, StreamId, new_epochs, rewrap, streams},
     log::{
-        AuthorId, DocumentChange, DocumentId, Event, LogError, MAX_SECTIONS, Position, SessionId, Start, Writer,
-        make_entry,
+        AuthorId, DocumentChange, DocumentId, Event, LogError, MAX_ENTRY, MAX_SECTIONS, Position, SessionId, Start,
+        Writer, make_entry,
     },
     store::StoreError,
 };
 
-/// Bytes of changes gathered in one entry of a batch; the entry's own limit is higher.
-const BATCH_BYTES: usize = 512 * 1024;
+/// Bytes gathered in one entry of a batch; with what fills it up it stays below the entry's own limit.
+const BATCH_BYTES: usize = 960 * 1024;
+/// Bytes around the changes of one document in its section, besides the collection's name.
+const AROUND_CHANGES: usize = 128;
 /// How often a write starts again because its author log was retired meanwhile.
 const MOVES: usize = 3;
 
@@ -33,7 +35,7 @@ pub struct Written {
     pub entry: Option<EntryRef>,
 }
 
-type EditFn = Box<dyn Fn(&mut Edit<'_>) -> Result<(), DocumentError> + Send>;
+pub(super) type EditFn = Box<dyn Fn(&mut Edit<'_>) -> Result<(), DocumentError> + Send>;
 
 /// One edit of a batch.
 pub struct DocumentEdit {
@@ -92,6 +94,27 @@ impl Pod {
     }
 }
 
+/// What is done to a document: gives the changes that it makes.
+pub(super) type Work<'a> = dyn Fn(&mut Document) -> Result<Vec<Vec<u8>>, DocumentError> + 'a;
+
+/// How much of what was asked for goes into one entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Take {
+    /// As much as fits well.
+    Some,
+    /// All of it, or nothing is written.
+    All,
+}
+
+/// What is written to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// Documents that are nowhere yet.
+    New,
+    /// Any.
+    Any,
+}
+
 /// The Automerge session in which this pod edits a document.
 #[derive(Clone, Copy)]
 pub(super) struct EditSession {
@@ -103,6 +126,10 @@ pub(super) struct EditSession {
 
 /// The actor of a document that is read, or edited by others forked from it.
 pub(super) const NOBODY: [u8; 32] = [0; 32];
+
+fn new_session() -> SessionId {
+    SessionId((&mut OsRandom as &mut dyn Random).bytes())
+}
 
 /// One document's changes have a section of their own.
 fn section(collection: &str, document: DocumentId, session: SessionId, changes: Vec<Vec<u8>>) -> Vec<Event> {
@@ -117,21 +144,41 @@ fn section(collection: &str, document: DocumentId, session: SessionId, changes: 
 struct Prepared {
     document: DocumentId,
     changes: Vec<Vec<u8>>,
+    /// The hash of the last of them.
+    last: Option<[u8; 32]>,
     session: SessionId,
+}
+
+/// Edits of one document as one change.
+pub(super) fn editing(edits: &[DocumentEdit]) -> Box<Work<'_>> {
+    Box::new(move |document| {
+        let ((), changes) =
+            document.edit::<(), DocumentError>(|scope| edits.iter().try_for_each(|edit| (edit.edit)(scope)))?;
+        Ok(changes)
+    })
 }
 
 impl Running {
     fn write(&self, collection: &str, edits: &[DocumentEdit]) -> Result<Vec<Written>, Error> {
-        let stream = self.stream(collection)?;
-        if edits.iter().any(|edit| edit.document.is_some()) {
-            // An edit goes on from what the views show: they must show all that was written.
-            self.make_good()?;
+        // Before anything is written of many.
+        for document in edits.iter().filter_map(|edit| edit.document) {
+            self.check_not_erased(&document)?;
         }
+        let stream = self.stream(collection)?;
+        let of = if edits.iter().all(|edit| edit.document.is_none()) {
+            Of::New
+        } else {
+            Of::Any
+        };
         let random: &mut dyn Random = &mut OsRandom;
-        let named: Vec<(DocumentId, &EditFn)> = edits
+        let works: Vec<(DocumentId, Box<Work<'_>>)> = edits
             .iter()
-            .map(|edit| (edit.document.unwrap_or_else(|| DocumentId(random.bytes())), &edit.edit))
+            .map(|edit| {
+                let document = edit.document.unwrap_or_else(|| DocumentId(random.bytes()));
+                (document, editing(std::slice::from_ref(edit)))
+            })
             .collect();
+        let named: Vec<(DocumentId, &Work<'_>)> = works.iter().map(|(document, work)| (*document, &**work)).collect();
         let mut written = Vec::with_capacity(named.len());
         let mut rest = &named[..];
         let stop = self.stop_signal();
@@ -140,7 +187,7 @@ impl Running {
                 // What was written stays written; the caller goes on with the same edits later.
                 return Err(Error::Suspended);
             }
-            let (done, made) = self.write_some(stream, collection, rest)?;
+            let (done, made) = self.write_some(stream, collection, rest, (Take::Some, of))?;
             written.extend(made);
             rest = &rest[done..];
         }
@@ -148,34 +195,50 @@ impl Running {
     }
 
     /// Writes as many of `edits` as fit into one entry.
-    fn write_some(
+    pub(super) fn write_some(
         &self,
         stream: StreamId,
         collection: &str,
-        edits: &[(DocumentId, &EditFn)],
+        edits: &[(DocumentId, &Work<'_>)],
+        (take, of): (Take, Of),
     ) -> Result<(usize, Vec<Written>), Error> {
-        let _locks = {
-            let some = &edits[..edits.len().min(MAX_SECTIONS)];
-            self.lock_documents(some.iter().map(|(document, _)| self.document_lock(document)).collect())
-        };
+        let some = &edits[..edits.len().min(MAX_SECTIONS)];
+        let _locks = self.lock_documents(some.iter().map(|(document, _)| self.document_lock(document)).collect());
+        // What is written to a deleted document would go with it. Nobody deletes these any more while the locks are held.
+        for (document, _) in some {
+            self.check_not_erased(document)?;
+        }
+        if of == Of::Any {
+            // An edit goes on from what the views show: they must show all that was written, and nobody writes more of these while the locks are
+            // held.
+            self.make_good()?;
+        }
         for _ in 0..MOVES {
             let author = self.own_author(stream)?;
             let mut prepared: Vec<Prepared> = Vec::new();
+            let mut taken = HashSet::new();
             let mut size = 0;
             let mut done = 0;
-            for (document, edit) in edits.iter().take(MAX_SECTIONS) {
+            for (document, edit) in some {
                 // A document edited twice in a batch has its second edit in the next entry, on top of the first.
-                if prepared.iter().any(|other| other.document == *document) {
+                if !taken.insert(*document) {
                     break;
                 }
-                let ready = self.prepare(author, *document, edit)?;
-                let bytes: usize = ready.changes.iter().map(Vec::len).sum();
-                if done > 0 && size + bytes > BATCH_BYTES {
+                let ready = self.prepare(author, *document, of, edit)?;
+                let changes: usize = ready.changes.iter().map(Vec::len).sum();
+                let bytes = changes + collection.len() + AROUND_CHANGES;
+                if done > 0 && size + bytes > BATCH_BYTES && take == Take::Some {
                     break;
                 }
                 size += bytes;
                 done += 1;
                 prepared.push(ready);
+                if size > MAX_ENTRY {
+                    break;
+                }
+            }
+            if take == Take::All && done < edits.len() {
+                return Err(Error::TooLarge { size, max: MAX_ENTRY });
             }
             let changed = prepared.iter().filter(|ready| !ready.changes.is_empty());
             let sections: Vec<Vec<Event>> = changed
@@ -196,9 +259,9 @@ impl Running {
                 }
             };
             // The entry is on the disk: from here on the write has happened, whatever the views say.
-            if entry.is_some() {
+            if let Some(entry) = entry {
                 self.keep_sessions(author, &prepared);
-                self.fold_own(author);
+                self.note_unshown(&entry);
             }
             let written = prepared.iter().map(|ready| Written {
                 document: ready.document,
@@ -209,77 +272,75 @@ impl Running {
         Err(Error::InUse)
     }
 
-    /// Shows what was just written.
-    fn fold_own(&self, author: AuthorId) {
-        if let Err(error) = self.fold(&Fold {
-            only: Some(author),
-            limit: FOLD_AT_ONCE,
-            ..Fold::default()
-        }) {
-            tracing::warn!(%error, "the views are behind the log");
-        }
-    }
-
     /// A document as the views show it; an empty one if it is not here.
     pub fn saved_document(&self, document: DocumentId) -> Result<Document, Error> {
         let opened = self.shown(|documents| documents.open(&document, &NOBODY))?;
         Ok(opened.map_or_else(|| Document::new(&NOBODY), |(_, opened)| opened))
     }
 
-    /// Writes `ops` as one change of `saved`, which then holds it. `None` if they change nothing.
+    /// Writes the change that `make` makes, by the actor it is given, of a document that is open for editing. `None` if it is empty.
     pub fn write_open(
         &self,
         collection: &str,
         document: DocumentId,
-        saved: &mut Saved,
-        ops: &[EditOp],
+        session: &mut OwnSession,
+        make: impl Fn([u8; 32]) -> Result<Made, DocumentError>,
     ) -> Result<Option<EntryRef>, Error> {
+        let _locks = self.lock_documents(vec![self.document_lock(&document)]);
+        self.check_not_erased(&document)?;
         let stream = self.stream(collection)?;
         for _ in 0..MOVES {
             let author = self.own_author(stream)?;
-            saved.session = saved.session.filter(|(of, _)| *of == author);
-            let (_, session) = *saved
-                .session
-                .get_or_insert_with(|| (author, SessionId((&mut OsRandom as &mut dyn Random).bytes())));
-            let actor = DocumentChange::actor(&author, &document, &session);
-            let mut edited = saved.document.fork_as(&actor);
-            let ((), changes) =
-                edited.edit::<(), DocumentError>(|edit| ops.iter().try_for_each(|op| op.apply(edit)))?;
-            if changes.is_empty() {
+            *session = session.filter(|(of, _)| *of == author);
+            let (_, id) = *session.get_or_insert_with(|| (author, new_session()));
+            let Some((_, change)) = make(DocumentChange::actor(&author, &document, &id))?.change else {
                 return Ok(None);
-            }
-            let sections = Arc::new(vec![section(collection, document, session, changes)]);
-            let entry = self.append(stream, author, sections);
-            if !matches!(entry, Ok(Some(_))) {
-                // Of another author log by now; or the change may or may not be in the log, and then its actor must never write again.
-                saved.session = None;
-            }
-            if let Some(entry) = entry? {
-                saved.document = edited;
-                self.fold_own(author);
+            };
+            let sections = Arc::new(vec![section(collection, document, id, vec![change])]);
+            // Tried again after an error, it is the same change: if it was written all the same, that is no harm.
+            if let Some(entry) = self.append(stream, author, sections)? {
+                self.note_unshown(&entry);
                 return Ok(Some(entry));
             }
+            // Of another author log by now.
+            *session = None;
         }
         Err(Error::InUse)
     }
 
-    fn prepare(&self, author: AuthorId, document: DocumentId, edit: &EditFn) -> Result<Prepared, Error> {
+    /// The views follow behind what is written: whoever reads them waits for that, and whoever writes does not.
+    fn note_unshown(&self, entry: &EntryRef) {
+        lock(&self.unshown).insert(entry.author, entry.seq);
+    }
+
+    fn prepare(&self, author: AuthorId, document: DocumentId, of: Of, work: &Work<'_>) -> Result<Prepared, Error> {
         let known = lock(&self.sessions)
             .get(&document)
             .filter(|session| session.author == author)
             .copied();
         let (mut session, mut opened) = match known {
             Some(known) => (known.id, self.open_as(author, document, known.id)?),
+            // The views have nothing of it, and are not waited for.
+            None if of == Of::New => {
+                let session = new_session();
+                (
+                    session,
+                    Document::new(&DocumentChange::actor(&author, &document, &session)),
+                )
+            }
             None => self.open_anew(author, document)?,
         };
         // Views that were dropped and are not folded to their end yet lack what this session wrote: it must not number its changes again.
         if known.is_some_and(|known| !opened.contains(&known.last)) {
             (session, opened) = self.open_anew(author, document)?;
         }
-        let ((), changes) = opened.edit::<(), DocumentError>(|scope| edit(scope))?;
+        let changes = work(&mut opened)?;
+        // A change builds on all there is.
+        let last = opened.heads().first().copied().filter(|_| !changes.is_empty());
         Ok(Prepared {
             document,
             changes,
+            last,
             session,
         })
     }
@@ -297,7 +358,7 @@ impl Running {
     }
 
     fn open_anew(&self, author: AuthorId, document: DocumentId) -> Result<(SessionId, Document), Error> {
-        let session = SessionId((&mut OsRandom as &mut dyn Random).bytes());
+        let session = new_session();
         Ok((session, self.open_as(author, document, session)?))
     }
 
@@ -305,17 +366,13 @@ impl Running {
     fn keep_sessions(&self, author: AuthorId, prepared: &[Prepared]) {
         let mut sessions = lock(&self.sessions);
         for ready in prepared {
-            let last = ready
-                .changes
-                .last()
-                .and_then(|change| inspect(change, Limits::default()).ok());
-            if let Some(last) = last {
+            if let Some(last) = ready.last {
                 sessions.insert(
                     ready.document,
                     EditSession {
                         author,
                         id: ready.session,
-                        last: last.hash,
+                        last,
                     },
                 );
             }
@@ -343,7 +400,7 @@ impl Running {
     }
 
     /// The stream for a label. A new one is proposed if there is none: it works at once, tentatively.
-    fn stream(&self, label: &str) -> Result<StreamId, Error> {
+    pub(super) fn stream(&self, label: &str) -> Result<StreamId, Error> {
         if let Some((stream, _)) = self.ring().stream(label) {
             return Ok(stream);
         }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Every table but the one that grows with what a person writes.
-const SMALL: [&str; 10] = [
+const SMALL: [&str; 12] = [
     "meta",
     "identities",
     "commits",
@@ -31,6 +31,8 @@ const SMALL: [&str; 10] = [
     "branches",
     "receipts",
     "alarms",
+    "attachments",
+    "attachment_receipts",
 ];
 
 impl Read<'_> {

@@ -4,6 +4,7 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,11 @@ fn cannot(file: &str, error: &io::Error) -> StoreError {
     }
 }
 
+/// How often a lock that is taken is asked for again, and when. Whoever starts a program holds copies of all of its open files in the new process, a
+/// lock that it has just let go of among them, until that program runs.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 impl Folder {
     /// Whether there is a pod or cloud peer in `path` already.
     pub fn is_used(path: &Path) -> bool {
@@ -70,10 +76,17 @@ impl Folder {
             .write(true)
             .open(path.join("lock"))
             .map_err(|error| cannot("lock", &error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
-            Err(TryLockError::Error(error)) => return Err(cannot("lock", &error)),
+        let mut tries = 0;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
+                Err(TryLockError::Error(error)) => return Err(cannot("lock", &error)),
+            }
         }
         let folder = Self {
             path: path.to_owned(),

@@ -237,7 +237,7 @@ impl Write<'_> {
     }
 
     /// Counts against a quota, and answers with the refusal if there is no room.
-    fn charge_row(&self, identity: i64, bytes: u64, count: u64) -> Result<Option<AppendError>, StoreError> {
+    pub(super) fn charge_row(&self, identity: i64, bytes: u64, count: u64) -> Result<Option<AppendError>, StoreError> {
         let mut statement = self.conn.prepare_cached(
             "UPDATE identities SET used_bytes = used_bytes + ?2, used_entries = used_entries + ?3 WHERE id = ?1
              RETURNING used_bytes, used_entries, quota_bytes, quota_entries",

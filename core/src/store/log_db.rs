@@ -14,7 +14,11 @@ use crate::{crypto::Random, identity::IdentityId, log::StoreId};
 const FILE: &str = "log.db";
 const APPLICATION_ID: i64 = 0x7268_7a31;
 /// One file for each schema; the number of the last is `user_version`.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+];
 /// More readers than this wait for each other: a phone has few cores, and each keeps a page cache.
 const READERS: usize = 4;
 
@@ -176,6 +180,11 @@ impl LogStore {
         Ok(conn)
     }
 
+    /// Where the file is; `None` in memory.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
+    }
+
     /// Tells listeners that something of `identity` is new.
     pub fn announce(&self, identity: IdentityId) {
         // An error only says that nobody listens.
@@ -237,6 +246,14 @@ pub(super) fn is_sound(conn: &Connection, check: &str) -> Result<(), StoreError>
     })
 }
 
+/// A connection for writing beside the writer's.
+pub(super) fn open_beside(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    configure(&conn)?;
+    Ok(conn)
+}
+
 fn configure(conn: &Connection) -> Result<(), StoreError> {
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
     conn.pragma_update(None, "journal_mode", "wal")?;
@@ -246,6 +263,8 @@ fn configure(conn: &Connection) -> Result<(), StoreError> {
     conn.pragma_update(None, "checkpoint_fullfsync", true)?;
     conn.pragma_update(None, "temp_store", "memory")?;
     conn.pragma_update(None, "trusted_schema", false)?;
+    // What is freed is overwritten with zeros: an erased section leaves nothing behind.
+    conn.pragma_update(None, "secure_delete", true)?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
@@ -283,6 +302,13 @@ fn migrate(conn: &Connection) -> Result<(), StoreError> {
         });
     }
     let known = MIGRATIONS.len() as i64;
+    // No schema ever has such a number: the disk spoiled it.
+    if !(0..=i64::from(u16::MAX)).contains(&version) {
+        return Err(StoreError::Damaged {
+            file: FILE,
+            why: format!("its schema would be {version}"),
+        });
+    }
     if version > known {
         return Err(StoreError::NewerSchema {
             file: FILE,

@@ -36,14 +36,18 @@ pub enum AlarmKind {
     /// An entry names a commit that is not in the identity log that a peer sent as whole: the orderer keeps commits back, or tells another
     /// device another story.
     HiddenCommits,
+    /// An erasure names sections of other documents than it says. They are kept here; a cloud peer, which reads nothing, may have dropped
+    /// them.
+    WrongErasure,
 }
 
 impl AlarmKind {
-    const ALL: [(Self, &'static str); 4] = [
+    const ALL: [(Self, &'static str); 5] = [
         (Self::Fork, "fork"),
         (Self::PeerLoss, "peer-loss"),
         (Self::Equivocation, "equivocation"),
         (Self::HiddenCommits, "hidden-commits"),
+        (Self::WrongErasure, "wrong-erasure"),
     ];
 
     /// Its name in the database and in scripts.
@@ -53,6 +57,7 @@ impl AlarmKind {
             Self::PeerLoss => "peer-loss",
             Self::Equivocation => "equivocation",
             Self::HiddenCommits => "hidden-commits",
+            Self::WrongErasure => "wrong-erasure",
         }
     }
 }

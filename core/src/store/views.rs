@@ -1,17 +1,27 @@
 //! `views.db`: documents and lists, folded from the log. Every page is sealed (docs/decisions/0003-sealed-views.md); when a page
 //! does not open, the file is dropped and folded again.
 
+mod erasing;
+mod versions;
+
+pub use erasing::SectionPlace;
+pub use versions::{VersionPlace, VersionRow};
+
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use rhizome_sqlite as _; // Without this line the program does not link.
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbConfig, ffi};
 
 use super::{
-    StoreError,
+    StoreError, collections,
     database::{bytes, int, uint},
 };
 use crate::{
@@ -24,7 +34,10 @@ const FILE: &str = "views.db";
 /// "Rhzv": marks the file as ours, and makes a new one have its first page.
 const APPLICATION_ID: i64 = 0x5268_7a76;
 /// Another number here drops the file and folds it again.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 3;
+
+/// Statements that stay prepared.
+const STATEMENTS: usize = 128;
 
 const TABLES: &str = "
     CREATE TABLE cursors (
@@ -35,21 +48,13 @@ const TABLES: &str = "
         epoch BLOB NOT NULL, author BLOB NOT NULL, branch INTEGER NOT NULL, seq INTEGER NOT NULL,
         PRIMARY KEY (epoch, author, branch, seq)
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE documents (
-        document BLOB PRIMARY KEY, collection TEXT NOT NULL, state BLOB NOT NULL, fields TEXT NOT NULL
-    ) STRICT;
     CREATE TABLE aside (
         document BLOB NOT NULL, hash BLOB NOT NULL, change BLOB NOT NULL, PRIMARY KEY (document, hash)
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE dates (
-        collection TEXT NOT NULL, field TEXT NOT NULL, millis INTEGER NOT NULL, document BLOB NOT NULL,
-        PRIMARY KEY (collection, field, millis, document)
-    ) STRICT, WITHOUT ROWID;
     CREATE TABLE touched (
         document BLOB NOT NULL, author BLOB NOT NULL, branch INTEGER NOT NULL, seq INTEGER NOT NULL,
-        PRIMARY KEY (document, author, branch)
+        section INTEGER NOT NULL, PRIMARY KEY (document, author, branch, seq, section)
     ) STRICT, WITHOUT ROWID;
-    CREATE INDEX dates_of_document ON dates (document);
 ";
 
 /// What can be rebuilt from the log. One connection: every write is short, and what is read often is in memory above.
@@ -57,23 +62,17 @@ pub struct Views {
     path: Option<PathBuf>,
     key: Secret,
     held: Mutex<Held>,
+    /// How often the file was made anew since it was opened.
+    made: AtomicU64,
 }
 
 enum Held {
     Open(Connection),
     /// The file was damaged, and could not be made anew yet: the disk is full, or fails.
     Lost,
+    /// To be opened again: SQLite took a transaction back by itself.
+    Unsure,
     Closed,
-}
-
-/// A document as the views hold it.
-pub struct DocumentRow {
-    /// The document.
-    pub document: DocumentId,
-    /// The collection it belongs to.
-    pub collection: String,
-    /// The saved document.
-    pub state: Vec<u8>,
 }
 
 /// Where a page of a list ended.
@@ -86,7 +85,18 @@ pub struct ListCursor {
 }
 
 /// Reads and writes inside one transaction of the views.
-pub struct ViewsWrite<'a>(&'a Connection);
+pub struct ViewsWrite<'a>(pub(super) &'a Connection);
+
+fn tables() -> String {
+    [
+        TABLES,
+        collections::TABLES,
+        versions::TABLE,
+        erasing::TABLES,
+        super::references::TABLES,
+    ]
+    .concat()
+}
 
 impl Views {
     /// Opens `dir/views.db`, or makes it. A file that is damaged, or of another schema, is dropped and made anew: the log has all
@@ -95,47 +105,91 @@ impl Views {
         let path = dir.join(FILE);
         let key = key.into();
         let conn = match open(&path, &key) {
-            Err(StoreError::Damaged { .. }) => make_anew(&path, &key)?,
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::warn!(%error, "views.db is dropped and folded again from the log");
+                make_anew(&path, &key)?
+            }
             other => other?,
         };
         Ok(Self {
             path: Some(path),
             key,
             held: Mutex::new(Held::Open(conn)),
+            made: AtomicU64::new(0),
         })
     }
 
     /// Views in memory, for simulations.
     pub fn in_memory() -> Result<Self, StoreError> {
         let conn = Connection::open_in_memory().map_err(|error| of(&error))?;
-        conn.execute_batch(TABLES).map_err(|error| of(&error))?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS);
+        conn.execute_batch(&tables()).map_err(|error| of(&error))?;
         Ok(Self {
             path: None,
             key: [0; 32].into(),
             held: Mutex::new(Held::Open(conn)),
+            made: AtomicU64::new(0),
         })
     }
 
     /// Runs `job` in a transaction, all of it or nothing. If a page turns out to be damaged, the file is dropped and made anew and
     /// [`StoreError::Damaged`] returned: fold again, then ask again.
     pub fn with<R>(&self, job: impl FnOnce(&ViewsWrite<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
+        let taken_back = Cell::new(false);
+        self.with_connection(&taken_back, |conn| transaction(conn, &taken_back, job))
+    }
+
+    /// As [`Views::with`], of what is done outside a transaction. `job` blames `views.db` for what SQLite says: see [`of`].
+    fn with_connection<R>(
+        &self,
+        taken_back: &Cell<bool>,
+        job: impl FnOnce(&Connection) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = match &*held {
-            // The key and the pages pass over the stack as SQLite opens them.
-            Held::Open(conn) => wiping(|| transaction(conn, job)),
+        // The key and the pages pass over the stack as SQLite opens them.
+        let result = self.opened(&mut held).and_then(|conn| wiping(|| job(conn)));
+        if let Err(error) = &result {
+            self.after(error, &mut held, taken_back.get())?;
+        }
+        result
+    }
+
+    fn opened<'a>(&self, held: &'a mut Held) -> Result<&'a Connection, StoreError> {
+        if let (Held::Unsure, Some(path)) = (&*held, &self.path) {
+            *held = Held::Open(open(path, &self.key)?);
+        }
+        match held {
+            Held::Open(conn) => Ok(conn),
             Held::Lost => Err(StoreError::Damaged {
                 file: FILE,
                 why: "it is being made again".to_owned(),
             }),
-            Held::Closed => Err(StoreError::Closed),
-        };
-        if let (Err(StoreError::Damaged { file: FILE, .. }), Some(path)) = (&result, &self.path) {
+            Held::Closed | Held::Unsure => Err(StoreError::Closed),
+        }
+    }
+
+    /// What an error leaves to be done. Fails if the file cannot be made anew.
+    fn after(&self, error: &StoreError, held: &mut Held, taken_back: bool) -> Result<(), StoreError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        // Where reading fails in the middle of a change of words, SQLite takes the whole transaction back by itself, and FTS5, which is told of it
+        // inside its own call, counts on with what it had not read: `fts5StorageLoadTotals` notes numbers as good that are none.
+        if let (true, Held::Open(conn)) = (taken_back, &*held) {
+            let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            *held = Held::Unsure;
+        }
+        if let StoreError::Damaged { file: FILE, .. } = error {
             tracing::warn!("views.db is damaged: it is dropped and folded again from the log");
             // Closed before it is removed. If it cannot be made now, the next call tries.
             *held = Held::Lost;
+            self.made.fetch_add(1, Ordering::SeqCst);
             *held = Held::Open(make_anew(path, &self.key)?);
         }
-        result
+        Ok(())
+    }
+
+    /// How often the file was made anew since it was opened: what was declared in it must be declared again.
+    pub fn made_anew(&self) -> u64 {
+        self.made.load(Ordering::SeqCst)
     }
 
     /// Closes the file. Later calls answer `Closed`.
@@ -145,7 +199,7 @@ impl Views {
             Held::Open(conn) => {
                 wiping(|| conn.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()))).map_err(|error| of(&error))
             }
-            Held::Lost | Held::Closed => Ok(()),
+            Held::Lost | Held::Unsure | Held::Closed => Ok(()),
         };
         *held = Held::Closed;
         // Closing moves the write-ahead log too, and would say nothing. A move that met a damaged page and stopped leaves pages of different
@@ -159,23 +213,30 @@ impl Views {
     }
 }
 
+/// `taken_back` is set if SQLite took the transaction back by itself.
 fn transaction<R>(
     conn: &Connection,
+    taken_back: &Cell<bool>,
     job: impl FnOnce(&ViewsWrite<'_>) -> Result<R, StoreError>,
 ) -> Result<R, StoreError> {
-    conn.execute_batch("BEGIN IMMEDIATE").map_err(|error| of(&error))?;
-    let result = job(&ViewsWrite(conn)).and_then(|value| {
-        conn.execute_batch("COMMIT").map_err(|error| of(&error))?;
-        Ok(value)
-    });
-    if result.is_err() && !conn.is_autocommit() {
-        // The error that matters is the first one.
-        let _ = conn.execute_batch("ROLLBACK");
+    say(conn, "BEGIN IMMEDIATE")?;
+    let result = job(&ViewsWrite(conn)).and_then(|value| say(conn, "COMMIT").map(|()| value));
+    if result.is_err() {
+        taken_back.set(conn.is_autocommit());
+        if !conn.is_autocommit() {
+            // The error that matters is the first one.
+            let _ = say(conn, "ROLLBACK");
+        }
     }
     result
 }
 
-fn of(error: &rusqlite::Error) -> StoreError {
+fn say(conn: &Connection, sql: &str) -> Result<(), StoreError> {
+    let mut statement = conn.prepare_cached(sql).map_err(|error| of(&error))?;
+    statement.execute([]).map(drop).map_err(|error| of(&error))
+}
+
+pub(super) fn of(error: &rusqlite::Error) -> StoreError {
     StoreError::of(FILE, error)
 }
 
@@ -203,12 +264,14 @@ fn make_anew(path: &Path, key: &[u8; 32]) -> Result<Connection, StoreError> {
 
 fn open(path: &Path, key: &[u8; 32]) -> Result<Connection, StoreError> {
     let conn = wiping(|| open_sealed(path, key)).map_err(|error| of(&error))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
     let version: i64 = conn
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .map_err(|error| of(&error))?;
     if version == 0 {
         conn.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES}; PRAGMA user_version = {SCHEMA}; COMMIT"
+            "BEGIN IMMEDIATE; {} PRAGMA user_version = {SCHEMA}; COMMIT",
+            tables()
         ))
         .map_err(|error| of(&error))?;
     } else if version != SCHEMA {
@@ -277,21 +340,28 @@ fn open_sealed(path: &Path, key: &[u8; 32]) -> rusqlite::Result<Connection> {
     // NORMAL: after a power cut the last folds may be missing, and are folded again from the log.
     conn.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
-         PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -4096;",
+         PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF; PRAGMA secure_delete = ON; PRAGMA cache_size = -4096;",
     )?;
+    // A statement is planned once, not for each value that it is given.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(conn)
 }
 
 impl ViewsWrite<'_> {
-    fn statement(&self, sql: &str) -> Result<rusqlite::CachedStatement<'_>, StoreError> {
+    pub(super) fn statement(&self, sql: &str) -> Result<rusqlite::CachedStatement<'_>, StoreError> {
         self.0.prepare_cached(sql).map_err(|error| of(&error))
     }
 
-    fn run(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
+    /// Runs a statement that is not worth keeping.
+    pub(super) fn execute(&self, sql: &str) -> Result<(), StoreError> {
+        self.0.execute_batch(sql).map_err(|error| of(&error))
+    }
+
+    pub(super) fn run(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
         self.statement(sql)?.execute(values).map_err(|error| of(&error))
     }
 
-    fn rows<T>(
+    pub(super) fn rows<T>(
         &self,
         sql: &str,
         values: impl rusqlite::Params,
@@ -302,14 +372,21 @@ impl ViewsWrite<'_> {
         rows.collect::<Result<_, _>>().map_err(|error| of(&error))
     }
 
-    /// Forgets everything: it is folded again from the log.
+    /// Forgets everything but what is declared: it is folded again from the log.
     pub fn clear(&self) -> Result<(), StoreError> {
-        for table in ["cursors", "clock", "waiting", "documents", "aside", "dates", "touched"] {
-            self.0
-                .execute(&format!("DELETE FROM {table}"), [])
-                .map_err(|error| of(&error))?;
+        for table in [
+            "cursors",
+            "clock",
+            "waiting",
+            "aside",
+            "touched",
+            "versions",
+            "attachments",
+            "gone",
+        ] {
+            self.execute(&format!("DELETE FROM {table}"))?;
         }
-        Ok(())
+        self.clear_documents()
     }
 
     /// Up to which entry of each branch everything is folded.
@@ -391,80 +468,18 @@ impl ViewsWrite<'_> {
             .map_err(|error| of(&error))
     }
 
-    /// A document.
-    pub fn document(&self, document: &DocumentId) -> Result<Option<DocumentRow>, StoreError> {
-        let mut statement = self.statement("SELECT collection, state FROM documents WHERE document = ?1")?;
-        let found = statement.query_row([document.0], |row| {
-            Ok(DocumentRow {
-                document: *document,
-                collection: row.get(0)?,
-                state: row.get(1)?,
-            })
-        });
-        found.optional().map_err(|error| of(&error))
-    }
-
-    /// Keeps a document: its saved state, its short fields as JSON, its dates.
-    pub fn put_document(&self, row: &DocumentRow, fields: &str, dates: &[(String, i64)]) -> Result<(), StoreError> {
-        self.run(
-            "REPLACE INTO documents (document, collection, state, fields) VALUES (?1, ?2, ?3, ?4)",
-            (row.document.0, &row.collection, &row.state, fields),
-        )?;
-        self.run("DELETE FROM dates WHERE document = ?1", [row.document.0])?;
-        for (field, millis) in dates {
-            self.run(
-                "INSERT INTO dates (collection, field, millis, document) VALUES (?1, ?2, ?3, ?4)",
-                (&row.collection, field, millis, row.document.0),
-            )?;
-        }
-        Ok(())
-    }
-
-    /// A page of a collection by a date field, newest first: date, document, short fields as JSON.
-    pub fn list(
+    /// Notes that a section of an entry changed a document.
+    pub fn touch(
         &self,
-        collection: &str,
-        field: &str,
-        after: Option<ListCursor>,
-        limit: u32,
-    ) -> Result<Vec<(i64, DocumentId, String)>, StoreError> {
-        let after = after.unwrap_or(ListCursor {
-            millis: i64::MAX,
-            document: DocumentId([0xff; 16]),
-        });
-        self.rows(
-            "SELECT i.millis, i.document, d.fields FROM dates i JOIN documents d ON d.document = i.document
-             WHERE i.collection = ?1 AND i.field = ?2 AND (i.millis, i.document) < (?3, ?4)
-             ORDER BY i.millis DESC, i.document DESC LIMIT ?5",
-            (collection, field, after.millis, after.document.0, limit),
-            |row| Ok((row.get(0)?, DocumentId(bytes(row, 1)?), row.get(2)?)),
-        )
-    }
-
-    /// How many documents a collection has.
-    pub fn count(&self, collection: &str) -> Result<u64, StoreError> {
-        let mut statement = self.statement("SELECT count(*) FROM documents WHERE collection = ?1")?;
-        statement
-            .query_row([collection], |row| row.get::<_, i64>(0))
-            .map(uint)
-            .map_err(|error| of(&error))
-    }
-
-    /// Every document of a collection, by id.
-    pub fn documents(&self, collection: &str) -> Result<Vec<DocumentId>, StoreError> {
-        self.rows(
-            "SELECT document FROM documents WHERE collection = ?1 ORDER BY document",
-            [collection],
-            |row| Ok(DocumentId(bytes(row, 0)?)),
-        )
-    }
-
-    /// Notes that an entry changed a document.
-    pub fn touch(&self, document: &DocumentId, author: &AuthorId, branch: u32, seq: u64) -> Result<(), StoreError> {
+        document: &DocumentId,
+        author: &AuthorId,
+        branch: u32,
+        seq: u64,
+        section: u32,
+    ) -> Result<(), StoreError> {
         self.run(
-            "INSERT INTO touched (document, author, branch, seq) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (document, author, branch) DO UPDATE SET seq = max(seq, excluded.seq)",
-            (document.0, author.0, branch, int(seq)),
+            "INSERT OR IGNORE INTO touched (document, author, branch, seq, section) VALUES (?1, ?2, ?3, ?4, ?5)",
+            (document.0, author.0, branch, int(seq), section),
         )?;
         Ok(())
     }
@@ -472,7 +487,7 @@ impl ViewsWrite<'_> {
     /// The last entry of each author log that changed a document.
     pub fn touched(&self, document: &DocumentId) -> Result<Vec<(AuthorId, u32, u64)>, StoreError> {
         self.rows(
-            "SELECT author, branch, seq FROM touched WHERE document = ?1",
+            "SELECT author, branch, max(seq) FROM touched WHERE document = ?1 GROUP BY author, branch",
             [document.0],
             |row| Ok((AuthorId(bytes(row, 0)?), row.get(1)?, uint(row.get(2)?))),
         )

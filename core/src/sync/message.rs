@@ -1,12 +1,12 @@
 //! Messages and their bytes (docs/formats.md, section 5).
 
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
+use serde_bytes::{ByteBuf, Bytes};
 
 use crate::{
     crypto::{Bounded, Hash, PublicKey, Signature, decode, encode},
     identity::{IdentityId, Keys, MAX_SERVICES},
-    log::{AuthorId, Item, LogError, Range, StoreId},
+    log::{AttachmentId, AuthorId, Item, LogError, Range, StoreId},
 };
 
 /// The most items of a list in a message, but for State, Hello and Locate.
@@ -17,6 +17,10 @@ pub(super) const MAX_STATE_ITEMS: usize = 8_192;
 pub(super) const MAX_PROOFS: usize = 8;
 /// The most points in one Locate.
 pub(super) const MAX_POINTS: usize = 256;
+/// The most chunks that one `Fetch` asks for.
+pub const MAX_FETCH: u32 = 8;
+/// A bit of the features in a hello: its sender answers sessions about attachments.
+pub const FEATURE_ATTACHMENTS: u64 = 1;
 /// The most bytes that a frame may have after its length.
 pub const MAX_FRAME: usize = 2 * 1024 * 1024;
 
@@ -84,6 +88,10 @@ reasons!(
         UpdateNeeded = "update-needed",
         /// The author's device was removed, and these entries lie beyond what counts of it.
         Removed = "removed",
+        /// The receiver wants nothing of this attachment: it was erased, or it did not ask for it.
+        NotWanted = "not-wanted",
+        /// A section is missing that no erasure in force names, as far as the receiver knows.
+        Withheld = "withheld",
     }
 );
 
@@ -125,6 +133,8 @@ const LINK_REFUSALS: [&str; 7] = [
 pub enum Message {
     /// Opens a session.
     Hello {
+        /// What the sender can do beyond the first version: [`FEATURE_ATTACHMENTS`]. Bits that are not known mean nothing.
+        features: u64,
         /// Whose logs.
         identity: IdentityId,
         /// Over all that the sender holds.
@@ -179,6 +189,78 @@ pub enum Message {
     Loss(Vec<Vec<u8>>),
     /// Heads that the receiver says it holds: the sender wants receipts for them.
     Confirm(Vec<(AuthorId, u64, Hash)>),
+    /// Opens a session about attachments, and answers it.
+    Attachments {
+        /// Whose.
+        identity: IdentityId,
+        /// The sender's database.
+        store: StoreId,
+        /// Attachments that the sender, a device, wants and has not.
+        wanted: Vec<AttachmentId>,
+    },
+    /// Attachments: which of these does the receiver hold?
+    AskHeld(Vec<AttachmentId>),
+    /// Attachments: what the sender holds of those that it was asked for.
+    Held {
+        /// How many chunks it lacks; `None` if it does not know the attachment.
+        held: Vec<(AttachmentId, Option<u64>)>,
+        /// For those that it holds whole.
+        receipts: Vec<Vec<u8>>,
+    },
+    /// Attachments: what one is made of. Sent before chunks of it.
+    Manifest(Vec<u8>),
+    /// Attachments: which chunks the sender holds; it takes the others.
+    Chunks {
+        /// Of which.
+        id: AttachmentId,
+        /// A bit for each.
+        map: Vec<u8>,
+    },
+    /// Attachments: one chunk.
+    Chunk {
+        /// Of which.
+        id: AttachmentId,
+        /// Its place, from 0.
+        number: u32,
+        /// Its box.
+        sealed: Vec<u8>,
+    },
+    /// Attachments: chunks that came are on the disk.
+    Stored {
+        /// Of which.
+        id: AttachmentId,
+        /// How many of those that came.
+        count: u64,
+        /// Once all are there.
+        receipt: Option<Vec<u8>>,
+    },
+    /// Attachments: the receiver is to send chunks, and the manifest first if it is asked for.
+    Fetch {
+        /// Of which.
+        id: AttachmentId,
+        /// Whether the manifest is wanted.
+        manifest: bool,
+        /// From which chunk on.
+        from: u32,
+        /// How many, at most [`MAX_FETCH`].
+        count: u32,
+    },
+    /// Attachments: so many chunks were sent for a `Fetch`; the others are not there.
+    Fetched {
+        /// Of which.
+        id: AttachmentId,
+        /// How many.
+        count: u32,
+    },
+    /// Attachments: what came of one was not taken.
+    NotKept {
+        /// Of which.
+        id: AttachmentId,
+        /// Why.
+        reason: RefuseReason,
+        /// For quotas, the limit.
+        limit: u64,
+    },
     /// Linking: the dialler's role, keys and promise.
     LinkBegin {
         /// See `LinkRole`.
@@ -269,6 +351,16 @@ impl Message {
             Self::Bye(_) => 9,
             Self::Loss(_) => 10,
             Self::Confirm(_) => 11,
+            Self::Attachments { .. } => 48,
+            Self::AskHeld(_) => 49,
+            Self::Held { .. } => 50,
+            Self::Manifest(_) => 51,
+            Self::Chunks { .. } => 52,
+            Self::Chunk { .. } => 53,
+            Self::Stored { .. } => 54,
+            Self::Fetch { .. } => 55,
+            Self::Fetched { .. } => 56,
+            Self::NotKept { .. } => 57,
             Self::LinkBegin { .. } => 32,
             Self::LinkReply { .. } => 33,
             Self::LinkReveal(_) => 34,
@@ -291,11 +383,19 @@ impl Message {
     fn body(&self) -> Vec<u8> {
         match self {
             Self::Hello {
+                features,
                 identity,
                 digest,
                 store,
                 proofs,
-            } => encode(&WireHello(VERSION, 0, *identity, *digest, *store, buffers(proofs))),
+            } => encode(&WireHello(
+                VERSION,
+                *features,
+                *identity,
+                *digest,
+                *store,
+                buffers(proofs),
+            )),
             Self::State {
                 count,
                 head,
@@ -324,6 +424,25 @@ impl Message {
             Self::Locate { author, points } => encode(&(author, points)),
             Self::Synced(received) => encode(&(received,)),
             Self::Confirm(heads) => encode(&(heads,)),
+            Self::Attachments {
+                identity,
+                store,
+                wanted,
+            } => encode(&(VERSION, identity, store, wanted)),
+            Self::AskHeld(ids) => encode(&(ids,)),
+            Self::Held { held, receipts } => encode(&(held, buffers::<MAX_LIST>(receipts))),
+            Self::Manifest(bytes) => encode(&(Bytes::new(bytes),)),
+            Self::Chunks { id, map } => encode(&(id, Bytes::new(map))),
+            Self::Chunk { id, number, sealed } => encode(&(id, number, Bytes::new(sealed))),
+            Self::Stored { id, count, receipt } => encode(&(id, count, receipt.as_deref().map(Bytes::new))),
+            Self::Fetch {
+                id,
+                manifest,
+                from,
+                count,
+            } => encode(&(id, manifest, from, count)),
+            Self::Fetched { id, count } => encode(&(id, count)),
+            Self::NotKept { id, reason, limit } => encode(&(id, reason.as_str(), limit)),
             Self::Bye(reason) => encode(&(reason.as_str(),)),
             Self::LinkBegin {
                 role,
@@ -360,11 +479,12 @@ impl Message {
     fn decode_body(kind: u8, body: &[u8]) -> Result<Self, MessageError> {
         Ok(match kind {
             0 => {
-                let WireHello(version, _, identity, digest, store, proofs) = decode(body)?;
+                let WireHello(version, features, identity, digest, store, proofs) = decode(body)?;
                 if version != VERSION {
                     return Err(MessageError::Malformed(kind));
                 }
                 Self::Hello {
+                    features,
                     identity,
                     digest,
                     store,
@@ -408,6 +528,59 @@ impl Message {
             }
             10 => Self::Loss(vectors(decode::<Buffers>(body)?.0)),
             11 => Self::Confirm(decode::<(Bounded<_, MAX_LIST>,)>(body)?.0.0),
+            48 => {
+                let (version, identity, store, wanted): (u64, _, _, Bounded<_, MAX_LIST>) = decode(body)?;
+                if version != VERSION {
+                    return Err(MessageError::Malformed(kind));
+                }
+                Self::Attachments {
+                    identity,
+                    store,
+                    wanted: wanted.0,
+                }
+            }
+            49 => Self::AskHeld(decode::<(Bounded<_, MAX_LIST>,)>(body)?.0.0),
+            50 => {
+                let (held, receipts): (Bounded<_, MAX_LIST>, Bounded<ByteBuf, MAX_LIST>) = decode(body)?;
+                Self::Held {
+                    held: held.0,
+                    receipts: vectors(receipts),
+                }
+            }
+            51 => Self::Manifest(decode::<(ByteBuf,)>(body)?.0.into_vec()),
+            52 => {
+                let (id, map): (_, ByteBuf) = decode(body)?;
+                let map = map.into_vec();
+                Self::Chunks { id, map }
+            }
+            53 => {
+                let (id, number, sealed): (_, _, ByteBuf) = decode(body)?;
+                let sealed = sealed.into_vec();
+                Self::Chunk { id, number, sealed }
+            }
+            54 => {
+                let (id, count, receipt): (_, _, Option<ByteBuf>) = decode(body)?;
+                let receipt = receipt.map(ByteBuf::into_vec);
+                Self::Stored { id, count, receipt }
+            }
+            55 => {
+                let (id, manifest, from, count) = decode(body)?;
+                Self::Fetch {
+                    id,
+                    manifest,
+                    from,
+                    count,
+                }
+            }
+            56 => {
+                let (id, count) = decode(body)?;
+                Self::Fetched { id, count }
+            }
+            57 => {
+                let (id, reason, limit): (_, String, _) = decode(body)?;
+                let reason = RefuseReason::read(&reason).ok_or(MessageError::Malformed(kind))?;
+                Self::NotKept { id, reason, limit }
+            }
             32 => {
                 let (role, keys, commitment, proof) = decode(body)?;
                 Self::LinkBegin {

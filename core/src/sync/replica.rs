@@ -8,16 +8,17 @@ use std::{
 
 use super::{
     counted::{KEPT_BEYOND, counted_branches, counted_heads, cutoffs, raises},
-    message::MAX_PROOFS,
+    erasing::{Late, Memory, in_force},
+    message::{MAX_PROOFS, RefuseReason},
 };
 use crate::{
     crypto::{AgreementKey, DeviceKeys, Hash, PublicKey, SigningKey},
     identity::{
-        Body, Commit, Cutoff, IdentityError, IdentityId, KeyRing, Operation, Proposer, Standing, State, Verdict,
-        VoidReason,
+        Body, Commit, Cutoff, ErasedSection, IdentityError, IdentityId, KeyRing, Operation, Proposer, Standing, State,
+        Verdict, VoidReason,
     },
-    log::{AuthorId, Item, LogError, Position, Range, Receipt, Section, StoreId, digest},
-    store::{AlarmKind, AppendError, Appended, BranchHead, LogStore, Read, Reply, StoreError, Write},
+    log::{AttachmentId, AttachmentReceipt, AuthorId, Item, LogError, Position, Range, Receipt, StoreId, digest},
+    store::{AlarmKind, AppendError, Appended, BranchHead, ErasureNote, LogStore, Read, Reply, StoreError, Write},
 };
 
 /// Milliseconds since 1970, by the device's clock. Passed in, so that a simulation has its own.
@@ -73,6 +74,9 @@ pub enum Refusal {
     /// The author's device was removed, and this lies beyond what counts of it.
     #[error("the author's device was removed")]
     Removed,
+    /// A section is missing that no erasure in force names.
+    #[error("a section was left out that nobody erased, as far as is known here")]
+    Withheld,
     /// There are too many author logs.
     #[error("the identity has as many author logs as are kept")]
     TooManyAuthors,
@@ -105,6 +109,10 @@ pub struct Known {
     pub pending: Vec<Operation>,
     /// How many of them have an effect.
     pub in_effect: usize,
+    /// The sections that erasures in force name: they may be missing.
+    pub erased: BTreeSet<ErasedSection>,
+    /// The attachments that they name.
+    pub erased_attachments: BTreeSet<Hash>,
 }
 
 impl Known {
@@ -131,7 +139,10 @@ impl Known {
             verdicts.push(ordered.apply(commit, operation)?);
         }
         let (tentative, pending, in_effect) = ordered.with_pending(pending, now);
+        let (erased, erased_attachments) = in_force(&ordered);
         Ok(Self {
+            erased,
+            erased_attachments,
             ordered,
             tentative,
             log,
@@ -186,7 +197,10 @@ pub struct Replica {
     signing: SigningKey,
     now: WallClock,
     limits: Limits,
-    known: RwLock<Arc<Known>>,
+    known: Arc<RwLock<Arc<Known>>>,
+    /// Held while erasures are carried out.
+    pub(super) erasing: Mutex<Memory>,
+    pub(super) late: Late,
     /// Held while the identity log changes, so that two sessions never commit to one place.
     changing: Mutex<()>,
 }
@@ -212,7 +226,9 @@ impl Replica {
             signing,
             now,
             limits,
-            known: RwLock::new(Arc::new(known)),
+            known: Arc::new(RwLock::new(Arc::new(known))),
+            erasing: Mutex::default(),
+            late: Late::default(),
             changing: Mutex::new(()),
         })
     }
@@ -462,13 +478,21 @@ impl Replica {
         pending.retain(|op| !ids.contains(&op.id()) && seen.insert(op.id()));
         let mut next = Known::from_log_at(log, pending, self.now())?;
         // What can have no effect any more, whatever is committed later, need not be offered for ever.
-        let (keep, drop): (Vec<_>, Vec<_>) = std::mem::take(&mut next.pending)
-            .into_iter()
-            .partition(|op| !is_hopeless(&next.ordered, op));
+        let pending = std::mem::take(&mut next.pending).into_iter();
+        let (keep, drop): (Vec<_>, Vec<_>) =
+            pending.partition(|op| !is_hopeless(&next.ordered, op) && !is_called_off(&next.ordered, &ids, op));
         next.pending = keep;
         let (next, raised) = self.raise(known, next)?;
         let (identity, new) = (self.identity, next.log[kept..].to_vec());
         let back = (kept < known.log.len()).then_some(kept as u64);
+        // The week that this replica waits begins where it learns of an erasure.
+        let (before, after) = (known.ordered.erasures(), next.ordered.erasures());
+        let learned: Vec<Hash> = after.keys().filter(|id| !before.contains_key(*id)).copied().collect();
+        let forgotten: Vec<Hash> = before.keys().filter(|id| !after.contains_key(*id)).copied().collect();
+        let note = ErasureNote {
+            since: self.now(),
+            done: false,
+        };
         let write = self.store.write(move |write| {
             if let Some(index) = back {
                 write.take_back(&identity, index)?;
@@ -478,6 +502,12 @@ impl Replica {
             }
             for operation in &raised {
                 write.put_pending(&identity, operation, false)?;
+            }
+            for erasure in &learned {
+                write.note_erasure(&identity, erasure, Some(note))?;
+            }
+            for erasure in &forgotten {
+                write.note_erasure(&identity, erasure, None)?;
             }
             drop.iter()
                 .try_for_each(|operation| write.drop_pending(&identity, &operation.id()))
@@ -627,16 +657,13 @@ impl Replica {
         } else if !known.tentative.devices().contains_key(&start.device()) {
             return Err(AppendError::UnknownAuthor.into());
         }
-        // No operation erases anything yet: a section left out on the way is a peer withholding, and what is here is had.
-        let left_out = |section: &Section| matches!(section, Section::Erased(_));
-        if range.entries.iter().any(|entry| entry.sections.iter().any(left_out)) {
-            return Err(LogError::BadRange.into());
-        }
         if !self.is_device() && removed.is_none() && !known.ordered.devices().contains_key(&start.device()) {
             return Err(Refusal::Retry);
         }
         let range = range.verify(&start.device())?;
+        known.check_holes(&range)?;
         let (identity, now, limits) = (self.identity, self.now(), self.limits);
+        let (latest, late) = (self.known.clone(), self.late.clone());
         let write = self.store.write(move |write| {
             if is_new {
                 if write.heads(&identity)?.len() >= limits.authors {
@@ -652,6 +679,10 @@ impl Replica {
                         write.raise(AlarmKind::Fork, Hash(author.0), now)?;
                         write.retire(&author)?;
                     }
+                    // By what is known when it is written: what is being carried out meanwhile looks only at what is here before.
+                    let known = latest.read().unwrap_or_else(PoisonError::into_inner).clone();
+                    let entries = range.entries();
+                    late.came(write, &known, &entries[entries.len() - appended.new..])?;
                     Ok(Ok(appended))
                 }
                 Err(AppendError::Store(error)) => Err(error),
@@ -790,6 +821,32 @@ impl Replica {
         self.store
             .write(move |write| write.raise(AlarmKind::HiddenCommits, Hash(identity.0), now))
             .wait()
+    }
+
+    /// Signs that an attachment is here whole. Only to be given once every chunk is on the disk.
+    pub fn attachment_receipt(&self, id: AttachmentId) -> AttachmentReceipt {
+        AttachmentReceipt::make(&self.signing, self.store.store_id(), id, self.now())
+    }
+
+    /// Whether an attachment is taken from `remote`, or why not: devices of the identity may put what there is room for on a cloud peer, and
+    /// a device takes what it `asked` for.
+    pub fn takes_attachment(&self, remote: &PublicKey, id: &AttachmentId, asked: bool) -> Result<(), RefuseReason> {
+        let known = self.known();
+        if known.is_attachment_erased(id) {
+            return Err(RefuseReason::NotWanted);
+        }
+        if self.is_device() {
+            return if asked { Ok(()) } else { Err(RefuseReason::NotWanted) };
+        }
+        if self.judge_of(&known).devices().contains_key(remote) {
+            return Ok(());
+        }
+        let waits = known.tentative.devices().contains_key(remote);
+        Err(if waits {
+            RefuseReason::Retry
+        } else {
+            RefuseReason::NotAMember
+        })
     }
 
     /// Reads from the store.
@@ -939,6 +996,11 @@ impl Chain {
         self.push(commit, operation.clone())?;
         Ok(true)
     }
+}
+
+/// Whether `operation` calls off an erasure that was put in order, and called off already: two devices did it at once.
+fn is_called_off(state: &State, ordered: &BTreeSet<Hash>, operation: &Operation) -> bool {
+    matches!(operation.body(), Body::CancelErase { erase } if ordered.contains(erase) && !state.erasures().contains_key(erase))
 }
 
 /// Whether no later commit can give `operation` an effect.

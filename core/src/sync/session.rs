@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
     ByeReason, Message, Refusal, RefuseReason, Replica, ReplicaError, Submitted,
-    message::{MAX_LIST, MAX_STATE_ITEMS},
+    message::{FEATURE_ATTACHMENTS, MAX_LIST, MAX_STATE_ITEMS},
 };
 use crate::{
     crypto::{Hash, PublicKey},
@@ -97,6 +97,8 @@ pub struct Outcome {
     /// Round trips that the session needed, one after the other: one for the hellos, one for what was missing there, one for what was
     /// missing here. The connection's own handshake is not counted.
     pub round_trips: u64,
+    /// Whether the other side answers sessions about attachments.
+    pub attachments: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,6 +241,7 @@ impl Session {
         self.our_digest = digest;
         self.offered = (known.ordered.count(), known.pending_ids(), items);
         self.say(Message::Hello {
+            features: FEATURE_ATTACHMENTS,
             identity: replica.identity(),
             digest,
             store: replica.store().store_id(),
@@ -294,12 +297,14 @@ impl Session {
             (
                 Phase::Hello,
                 Message::Hello {
+                    features,
                     identity,
                     digest,
                     store,
                     proofs,
                 },
             ) => {
+                self.outcome.attachments = features & FEATURE_ATTACHMENTS != 0;
                 if identity != replica.identity() {
                     return Err(SessionError::UnknownIdentity);
                 }
@@ -655,7 +660,8 @@ impl Session {
         if self.phase != Phase::Open {
             return Ok(None);
         }
-        if self.identity_dirty {
+        // Whoever is sent a hole has been sent the erasure that allows it.
+        if self.identity_dirty || replica.known().ordered.count() > self.their_commits {
             if let Some(message) = self.next_of_identity(replica) {
                 return Ok(Some(message));
             }
@@ -1035,6 +1041,7 @@ fn reason_of(refusal: &Refusal) -> (RefuseReason, u64) {
         Refusal::Retry => (RefuseReason::Retry, 0),
         Refusal::OtherIdentity => (RefuseReason::NotAMember, 0),
         Refusal::Removed => (RefuseReason::Removed, 0),
+        Refusal::Withheld => (RefuseReason::Withheld, 0),
         Refusal::TooManyAuthors => (RefuseReason::Rate, 0),
         Refusal::Append(error) => match error {
             AppendError::UnknownAuthor => (RefuseReason::UnknownAuthor, 0),

@@ -1,6 +1,9 @@
 //! Replicas in memory, one step below pods: for tests that hand bytes to each other themselves.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use rhizome::{
     Event,
@@ -32,6 +35,8 @@ pub struct Member {
     pub keys: DeviceKeys,
     pub replica: Replica,
     pub random: SeededRandom,
+    /// In milliseconds since 1970.
+    pub clock: Arc<AtomicU64>,
 }
 
 impl Member {
@@ -39,8 +44,16 @@ impl Member {
         let mut random = SeededRandom::new(seed);
         let store = LogStore::in_memory(&mut random).unwrap();
         let signing = keys.signing.clone();
-        let replica = Replica::adopt(store, log, pending, signing, Arc::new(|| 1_000), Limits::default()).unwrap();
-        Self { keys, replica, random }
+        let clock = Arc::new(AtomicU64::new(1_000));
+        let now = clock.clone();
+        let now = Arc::new(move || now.load(Ordering::Relaxed));
+        let replica = Replica::adopt(store, log, pending, signing, now, Limits::default()).unwrap();
+        Self {
+            keys,
+            replica,
+            random,
+            clock,
+        }
     }
 
     /// The first device of a new identity.

@@ -321,6 +321,16 @@ impl World {
                 .map_err(broken("a document that cannot be read"))?;
             compare(name, document, shown.as_ref(), expected)?;
         }
+        for document in self.model.erased_by(ring.erasing().keys()) {
+            let shown = documents.get(&document);
+            let shown = shown.map_err(broken("a document that cannot be read"))?;
+            ensure!(
+                shown.is_none(),
+                "shown",
+                "{name} shows {}, which is deleted",
+                document.short()
+            );
+        }
         for label in LABELS {
             compare_lists(name, label, &documents, &expected)?;
         }

@@ -60,6 +60,7 @@ struct Sketch {
     suspended: BTreeSet<u64>,
     links: BTreeMap<u64, [u64; 2]>,
     saved: BTreeSet<(u64, u64)>,
+    erased: BTreeSet<u64>,
 }
 
 /// The schedule of a seed.
@@ -76,6 +77,7 @@ pub fn schedule(seed: u64) -> Schedule {
         suspended: BTreeSet::new(),
         links: BTreeMap::new(),
         saved: BTreeSet::new(),
+        erased: BTreeSet::new(),
     };
     let mut steps = Vec::new();
     // Some schedules begin with everybody linked, others grow.
@@ -140,7 +142,7 @@ impl Sketch {
         let all = [devices.clone(), peers.clone()].concat();
         let next = all.len() as u64;
         let side = self.draw.below(2);
-        let kinds = if self.disks == Disks::Files { 116 } else { 104 };
+        let kinds = if self.disks == Disks::Files { 122 } else { 110 };
         Some(match self.draw.below(kinds) {
             0..=19 => Step::Edit {
                 node: self.awake(&devices)?,
@@ -251,25 +253,40 @@ impl Sketch {
                     node: self.one_of(&away)?,
                 }
             }
-            104..=106 => Step::Save {
+            104 => Step::Erase {
+                node: self.awake(&devices)?,
+                document: self.draw.below(DOCUMENTS),
+            },
+            105 => {
+                let erased: Vec<u64> = self.erased.iter().copied().collect();
+                Step::Unerase {
+                    node: self.awake(&devices)?,
+                    document: self.one_of(&erased)?,
+                }
+            }
+            106..=108 => Step::Tend {
+                node: self.awake(&all)?,
+            },
+            109 => Step::Week {},
+            110..=112 => Step::Save {
                 node: self.one_of(&all)?,
                 slot: self.draw.below(2),
             },
-            107..=110 => {
+            113..=116 => {
                 let saved: Vec<(u64, u64)> = self.saved.iter().copied().collect();
                 let place = self.draw.below((saved.len() as u64).max(1));
                 let (node, slot) = *saved.get(usize::try_from(place).expect("a place in a list"))?;
                 Step::Restore { node, slot }
             }
-            111..=112 if next < NODES => Step::Copy {
+            117..=118 if next < NODES => Step::Copy {
                 node: self.awake(&devices)?,
                 new: next,
             },
-            113..=114 => Step::Wipe {
+            119..=120 => Step::Wipe {
                 node: self.one_of(&peers)?,
                 by: self.awake(&devices)?,
             },
-            115 => Step::Damage {
+            121 => Step::Damage {
                 node: self.awake(&devices)?,
                 place: self.draw.below(60_000),
             },
@@ -304,6 +321,9 @@ impl Sketch {
             }
             Step::Save { node, slot } => {
                 self.saved.insert((node, slot));
+            }
+            Step::Erase { document, .. } => {
+                self.erased.insert(document);
             }
             Step::Kill { node, .. } | Step::Restore { node, .. } | Step::Wipe { node, .. } => apart = Some(node),
             _ => {}

@@ -1,6 +1,7 @@
 //! Devices and cloud peers of one identity in simulated time: every operation of the product, against a reference model. Connections that break
 //! within a frame, messages lost, repeated and swapped, processes that are suspended and killed, folders put back from a backup and copied, peers
-//! that are wiped, clocks of 1970 and 9999, quotas, orderers that are away. In the end all agree, and nothing acknowledged is missing.
+//! that are wiped, clocks of 1970 and 9999, quotas, orderers that are away, documents that are deleted and brought back. In the end all agree,
+//! nothing acknowledged is missing, and nothing that was erased is there.
 //!
 //! A schedule is a list of steps, drawn from a seed. One that fails is made as short as it can be while it still fails in the same way, and
 //! written to `kept/`, where it is a test from then on.
@@ -13,6 +14,7 @@
 
 mod check;
 mod disk;
+mod erasing;
 mod failure;
 mod generate;
 mod minimise;
@@ -200,6 +202,7 @@ fn devices_agree_and_lose_nothing_whatever_happens_to_them() {
     if schedules >= 500 {
         let never: Vec<&&str> = Step::WORDS.iter().filter(|word| totals.of(word) == 0).collect();
         assert!(never.is_empty(), "never done: {never:?}");
+        assert!(totals.holes > 0, "nothing was erased for good");
     }
 }
 

@@ -73,6 +73,8 @@ pub struct Model {
     /// What each device or peer ever had on a disk, by its signing key.
     had: HashMap<PublicKey, HashSet<Hash>>,
     merged: Merged,
+    /// Which document each erasure is of.
+    erasures: HashMap<Hash, DocumentId>,
 }
 
 impl Model {
@@ -131,6 +133,16 @@ impl Model {
         Ok(())
     }
 
+    /// Notes erasures that a device proposed.
+    pub fn note_erasures(&mut self, made: impl IntoIterator<Item = (Hash, DocumentId)>) {
+        self.erasures.extend(made);
+    }
+
+    /// The documents that erasures are of.
+    pub fn erased_by<'a>(&self, erasures: impl Iterator<Item = &'a Hash>) -> BTreeSet<DocumentId> {
+        erasures.map(|id| self.erasures[id]).collect()
+    }
+
     /// Whether the device or peer `key` ever had an entry.
     pub fn ever_had(&self, key: &PublicKey, hash: &Hash) -> bool {
         self.had.get(key).is_some_and(|had| had.contains(hash))
@@ -162,11 +174,15 @@ impl Model {
             .collect()
     }
 
-    /// The documents of which anything is here, as they must be shown.
+    /// The documents of which anything is here, as they must be shown: those that nobody erased, as far as `ring` can say.
     pub fn documents(&mut self, held: &Held, ring: &KeyRing) -> BTreeMap<DocumentId, Rc<Expected>> {
         let mut found: BTreeMap<DocumentId, Vec<(Rc<Written>, usize)>> = BTreeMap::new();
+        let erased = self.erased_by(ring.erasing().keys());
         for entry in self.opened(held, ring) {
             for (place, change) in entry.changes.iter().enumerate() {
+                if erased.contains(&change.document) {
+                    continue;
+                }
                 found.entry(change.document).or_default().push((entry.clone(), place));
             }
         }

@@ -184,7 +184,9 @@ impl Node {
             horizon: Clock::horizon(now),
             ..document::Fold::default()
         };
-        let folded = documents.fold_some(&ring, &how).map_err(broken("a fold that fails"))?;
+        let folded = documents
+            .fold_some(|| ring.clone(), &how)
+            .map_err(broken("a fold that fails"))?;
         running.clock.observe(folded.latest, now);
         if folded.unreadable > 0 {
             return Err(Failure::new("unreadable", "honest devices write nothing unreadable"));
@@ -299,8 +301,11 @@ impl Node {
         Ok(Some(Written { payloads, ..written }))
     }
 
-    /// Edits documents in one entry.
+    /// Edits documents in one entry; none if one of them is deleted, as far as is known here.
     pub fn edit(&mut self, collection: &'static str, edits: &[EditOf]) -> Result<Option<Written>, Failure> {
+        if edits.iter().any(|edit| self.is_erased(&edit.document)) {
+            return Ok(None);
+        }
         let Some(stream) = self.stream(collection)? else {
             return Ok(None);
         };

@@ -22,16 +22,30 @@ impl World {
         if keys.len() == 1 && names.len() > 1 {
             return names.iter().try_for_each(|name| self.look_at_disk(*name));
         }
+        if !self.converge(&names)? {
+            return names.iter().try_for_each(|name| self.look_at_disk(*name));
+        }
+        self.check_agreement(&names)?;
+        if self.carry_out_all(&names)? {
+            ensure!(self.converge(&names)?, "split", "after all was carried out");
+            self.check_agreement(&names)?;
+            self.check_erased(&names)?;
+        }
+        Ok(())
+    }
+
+    /// Lets all meet until nothing moves. Answers whether they follow one history of the identity.
+    fn converge(&mut self, names: &[u64]) -> Result<bool, Failure> {
         for round in 0.. {
-            let moved = self.everybody_meets(&names, round)? | self.heal(&names)?;
+            let moved = self.everybody_meets(names, round)? | self.heal(names)?;
             let digests = names.iter().map(|name| self.digest(*name));
             let digests: BTreeSet<Hash> = digests.collect::<Result<_, _>>()?;
             if digests.len() == 1 && !moved {
                 break;
             }
-            if self.schedule.may_split && round >= 4 && self.is_split(&names)? {
+            if self.schedule.may_split && round >= 4 && self.is_split(names)? {
                 self.totals.splits += 1;
-                return names.iter().try_for_each(|name| self.look_at_disk(*name));
+                return Ok(false);
             }
             ensure!(
                 round < ROUNDS,
@@ -40,7 +54,7 @@ impl World {
                 digests.len()
             );
         }
-        self.check_agreement(&names)
+        Ok(true)
     }
 
     /// As every pod does before it syncs: proposes what is amiss with the identity's keys.
@@ -63,7 +77,7 @@ impl World {
         Ok(healed)
     }
 
-    fn everybody_meets(&mut self, names: &[u64], round: usize) -> Result<bool, Failure> {
+    pub fn everybody_meets(&mut self, names: &[u64], round: usize) -> Result<bool, Failure> {
         let mut moved = false;
         for (place, a) in names.iter().enumerate() {
             for b in &names[place + 1..] {
@@ -181,6 +195,7 @@ impl World {
                     start.is_some_and(|start| self.rewound.contains_key(&start.device()))
                 }
                 AlarmKind::Equivocation | AlarmKind::HiddenCommits => self.schedule.may_split,
+                AlarmKind::WrongErasure => false,
             };
             ensure!(
                 fine,

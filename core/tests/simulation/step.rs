@@ -51,6 +51,14 @@ steps! {
     Edit = "edit" { node, document, what }
     /// A device edits several documents in one entry.
     Batch = "batch" { node, first, count }
+    /// A device deletes a document.
+    Erase = "erase" { node, document }
+    /// A device brings a deleted document back.
+    Unerase = "unerase" { node, document }
+    /// A device or peer does what erasures ask of it.
+    Tend = "tend" { node }
+    /// A week passes for everybody.
+    Week = "week" {}
     /// A device folds what came, and shows what the model says it must.
     Look = "look" { node }
     /// A connection, a session on each side.

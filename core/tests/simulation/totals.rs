@@ -26,6 +26,8 @@ pub struct Totals {
     pub events: u64,
     pub changes: u64,
     pub looks: u64,
+    /// Sections that erasures left a hole of, in the end, on all disks together.
+    pub holes: u64,
 }
 
 impl Totals {
@@ -61,6 +63,7 @@ impl Totals {
             (&mut self.events, other.events),
             (&mut self.changes, other.changes),
             (&mut self.looks, other.looks),
+            (&mut self.holes, other.holes),
         ];
         for (sum, more) in pairs {
             *sum += more;
@@ -85,7 +88,7 @@ impl fmt::Display for Totals {
         write!(
             f,
             "{} events and {} changes acknowledged; {} sessions, {} cut within a frame, {} ended by an error ({} between strangers), {} with \
-             refusals; {} losses of peers and {} forks noticed, {} split histories, {} updates needed; {} comparisons with the model; losses 0, \
+             refusals; {} losses of peers and {} forks noticed, {} split histories, {} updates needed; {} sections erased; {} comparisons with the model; losses 0, \
              panics 0, false receipts 0",
             self.events,
             self.changes,
@@ -98,6 +101,7 @@ impl fmt::Display for Totals {
             self.forks,
             self.splits,
             self.updates,
+            self.holes,
             self.looks
         )
     }

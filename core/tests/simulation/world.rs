@@ -128,12 +128,12 @@ impl World {
     }
 
     /// The node, if it runs.
-    fn running(&mut self, name: u64) -> Option<&mut Node> {
+    pub fn running(&mut self, name: u64) -> Option<&mut Node> {
         self.nodes.get_mut(&name).filter(|node| node.running.is_some())
     }
 
     /// The device, if it runs.
-    fn device(&mut self, name: u64) -> Option<&mut Node> {
+    pub fn device(&mut self, name: u64) -> Option<&mut Node> {
         self.running(name).filter(|node| !node.peer)
     }
 
@@ -186,6 +186,13 @@ impl World {
             } => self.append(node, label, count, size),
             Step::Edit { node, document, what } => self.edit(node, document, what, 1),
             Step::Batch { node, first, count } => self.edit(node, first, 0, count),
+            Step::Erase { node, document } => self.erase(node, document),
+            Step::Unerase { node, document } => self.cancel_erase(node, document),
+            Step::Tend { node } => self.tend(node),
+            Step::Week {} => {
+                self.week();
+                Ok(true)
+            }
             Step::Look { node } => match self.device(node) {
                 Some(_) => self.look(node).map(|()| true),
                 None => Ok(false),

@@ -80,9 +80,58 @@ pub enum Command {
         /// All of them
         #[arg(long)]
         all: bool,
+        /// Only those with this tag
+        #[arg(long, value_name = "TAG")]
+        tag: Option<String>,
+    },
+    /// Find entries by their words, the best first. "Words in quotes" stand in a row, begin* is the beginning of a word
+    Search {
+        /// The words. An entry has all of them, in its title, text or tags
+        #[arg(required = true, value_name = "WORD")]
+        words: Vec<String>,
+        /// Entries in a page
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        /// Go on after a page, from the cursor that it ended with
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<String>,
+        /// Only from this day on: YYYY-MM-DD, in local time
+        #[arg(long, value_name = "DATE")]
+        from: Option<String>,
+        /// Only before this day: YYYY-MM-DD, in local time
+        #[arg(long, value_name = "DATE")]
+        until: Option<String>,
     },
     /// Show an entry, and where it is held
     Show {
+        /// Its id, or as much of its beginning as no other has
+        id: String,
+        /// As it was at a version, by as much of the beginning of that as no other has
+        #[arg(long, value_name = "VERSION")]
+        at: Option<String>,
+    },
+    /// List the versions of an entry, newest first: when, by which device, and what for
+    History {
+        /// Its id, or as much of its beginning as no other has
+        id: String,
+        /// No more than so many
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+    },
+    /// Make an entry as it was at a version. Nothing goes: this is a version more
+    Restore {
+        /// Its id, or as much of its beginning as no other has
+        id: String,
+        /// The version, or as much of its beginning as no other has
+        version: String,
+    },
+    /// Take back what this device did last in an entry; what others wrote stays. Again takes back what it did before
+    Undo {
+        /// Its id, or as much of its beginning as no other has
+        id: String,
+    },
+    /// Do again what undo took back
+    Redo {
         /// Its id, or as much of its beginning as no other has
         id: String,
     },
@@ -100,10 +149,38 @@ pub enum Command {
         #[arg(long)]
         title: Option<String>,
     },
+    /// Delete an entry, with what is attached to it: at once from every list, and for good seven days later. Until then `undelete` brings it back
+    Delete {
+        /// Its id, or as much of its beginning as no other has
+        id: String,
+        /// For good, now, with the 24 words, which are asked for or read from stdin. Also for what is in the trash
+        #[arg(long)]
+        at_once: bool,
+    },
+    /// List what was deleted and can still be brought back, and until when
+    Trash,
+    /// Bring a deleted entry back
+    Undelete {
+        /// Its id, or as much of its beginning as no other in the trash has
+        id: String,
+    },
     /// Read a folder of Markdown files; running it again adds nothing twice
     Import {
         /// The folder
         dir: PathBuf,
+    },
+    /// Attach a file to an entry: a photo, a recording
+    Attach(crate::commands::attaching::Attach),
+    /// List what is attached to an entry, or save it
+    Attachments {
+        /// Its id, or the first letters of it
+        id: String,
+        /// Write each into this folder
+        #[arg(long, value_name = "DIR")]
+        save: Option<PathBuf>,
+        /// Seconds that one may take to come from elsewhere
+        #[arg(long, default_value_t = 60)]
+        deadline: u64,
     },
     /// Link a cloud peer or a new device
     Link(Link),
@@ -135,6 +212,13 @@ pub enum Command {
         /// Their names, or as much of the beginnings of their keys as no others have
         #[arg(required = true, value_name = "DEVICE")]
         devices: Vec<String>,
+    },
+    /// Take in what was written in another folder before this device joined; that folder stays as it is. Entries come as they are now, without
+    /// their history. Run again, it takes only what is not here yet
+    TakeIn {
+        /// The other folder: one that `journal init` made, its secret beside the others
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
     },
     /// Sync once, as a phone does when the system wakes it
     Sync {

@@ -1,6 +1,6 @@
 //! A journal entry: which fields of a document it is.
 
-use rhizome::{DocumentId, Pod, Value, path};
+use rhizome::{DocumentId, Index, Pod, Schema, Value, path};
 
 use crate::{failure::Failure, markdown::Note};
 
@@ -8,6 +8,19 @@ use crate::{failure::Failure, markdown::Note};
 pub const COLLECTION: &str = "journal";
 /// The field that entries are listed by.
 pub const DATE: &str = "date";
+
+/// The field of an entry's tags.
+pub const TAGS: &str = "tags";
+
+/// What entries are listed and found by. A word in a title says more than one in a text.
+pub fn schema() -> Schema {
+    Schema::new()
+        .index(Index::on(DATE))
+        .index(Index::each(TAGS).then(DATE))
+        .search("title", 4)
+        .search(TAGS, 4)
+        .search("text", 1)
+}
 
 /// An entry as it is now.
 #[derive(Debug, Clone)]
@@ -85,25 +98,32 @@ pub fn write(edit: &mut rhizome::Edit<'_>, note: &Note, date: i64) -> Result<(),
 
 /// The entry whose id begins with `prefix`.
 pub async fn find(pod: &Pod, prefix: &str) -> Result<DocumentId, Failure> {
+    if let Some(document) = one_of(prefix, pod.documents(COLLECTION).await?)? {
+        return Ok(document);
+    }
+    let deleted = pod.trash().await?.into_iter().map(|trashed| trashed.document);
+    let wanted = prefix.trim();
+    let message = match one_of(prefix, deleted) {
+        Ok(None) => format!("no entry begins with {wanted}: `journal list` shows the ids"),
+        _ => format!("{wanted} is deleted: `journal undelete {wanted}` brings it back"),
+    };
+    Err(Failure::new("no-document", message))
+}
+
+/// The one of `documents` whose id begins with `prefix`.
+pub fn one_of(prefix: &str, documents: impl IntoIterator<Item = DocumentId>) -> Result<Option<DocumentId>, Failure> {
     let wanted = prefix.trim().to_ascii_lowercase();
     if wanted.is_empty() || !wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         let message = format!("{prefix:?} is not an id: ids are hexadecimal, `journal list` shows them");
         return Err(Failure::new("no-document", message));
     }
-    let mut found = pod
-        .documents(COLLECTION)
-        .await?
-        .into_iter()
-        .filter(|document| document.to_string().starts_with(&wanted));
+    let documents = documents.into_iter();
+    let mut found = documents.filter(|document| document.to_string().starts_with(&wanted));
     match (found.next(), found.count()) {
-        (Some(document), 0) => Ok(document),
-        (Some(_), more) => {
+        (document, 0) => Ok(document),
+        (_, more) => {
             let message = format!("{} entries begin with {wanted}: give more of the id", more + 1);
             Err(Failure::new("ambiguous", message))
-        }
-        (None, _) => {
-            let message = format!("no entry begins with {wanted}: `journal list` shows the ids");
-            Err(Failure::new("no-document", message))
         }
     }
 }

@@ -42,6 +42,16 @@ impl Output {
         }
     }
 
+    /// Bold where a person sees it: on a terminal, unless `NO_COLOR` is set, and elsewhere if `CLICOLOR_FORCE` is.
+    pub fn bold(&self, text: &str) -> String {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+        if set("CLICOLOR_FORCE") || io::stdout().is_terminal() && !set("NO_COLOR") {
+            format!("\x1b[1m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
     /// A remark for people that is no result.
     pub fn note(&self, text: &str) {
         if !self.json {

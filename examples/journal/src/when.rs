@@ -26,6 +26,15 @@ pub fn parse(text: &str) -> Option<i64> {
     Some(zoned.timestamp().as_millisecond())
 }
 
+/// The first moment that a date means: of a day alone its midnight, in local time.
+pub fn begin(text: &str) -> Option<i64> {
+    let Some(date) = day(text.trim()) else {
+        return parse(text);
+    };
+    let zoned = date.at(0, 0, 0, 0).to_zoned(TimeZone::system()).ok()?;
+    Some(zoned.timestamp().as_millisecond())
+}
+
 /// A `YYYY-MM-DD` and nothing else.
 fn day(text: &str) -> Option<Date> {
     let shape = text.len() == 10

@@ -34,10 +34,14 @@ impl Journal {
     }
 
     fn command(&self, words: &[&str]) -> Command {
+        self.command_in("pod", words)
+    }
+
+    fn command_in(&self, pod: &str, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_journal"));
         command
             .arg("--pod")
-            .arg(self.path("pod"))
+            .arg(self.path(pod))
             .arg("--keys")
             .arg(self.path("keys"))
             .args(["--listen", "127.0.0.1:0"])
@@ -162,6 +166,91 @@ fn entries_are_listed_newest_first_and_paged() {
 }
 
 #[test]
+fn entries_are_found_by_their_words() {
+    let journal = Journal::new();
+    for (day, title, tag, text) in [
+        (
+            "2024-05-01",
+            "At the sea",
+            "Träume",
+            "The quick brown fox\njumps over the lazy dog.",
+        ),
+        (
+            "2024-05-02",
+            "Foxes",
+            "work",
+            "Of dogs there is nothing here. \u{1b}[31mRed",
+        ),
+        ("2024-05-03", "今日", "work", "東京へ行きました"),
+    ] {
+        journal.json(&["new", "--date", day, "--title", title, "--tag", tag, text]);
+    }
+    let found = |words: &[&str]| -> Vec<String> {
+        let found = journal.json(&[&["search"], words].concat());
+        let entries = found["entries"].as_array().unwrap().iter();
+        entries
+            .map(|entry| entry["title"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(found(&["FOX"]), ["At the sea"]);
+    assert_eq!(found(&["fox*"]), ["Foxes", "At the sea"], "a title says more");
+    assert_eq!(found(&["\"lazy dog\""]), ["At the sea"]);
+    assert_eq!(found(&["dog", "quick"]), ["At the sea"]);
+    assert_eq!(found(&["traume"]), ["At the sea"]);
+    assert_eq!(found(&["東京"]), ["今日"]);
+    assert_eq!(found(&["fox*", "--from", "2024-05-02"]), ["Foxes"]);
+    assert_eq!(found(&["fox*", "--until", "2024-05-02"]), ["At the sea"]);
+    assert!(found(&["\" OR f0:*"]).is_empty());
+    let first = journal.json(&["search", "fox*", "--limit", "1"]);
+    let next = first["next"].as_str().unwrap();
+    let rest = journal.json(&["search", "fox*", "--limit", "1", "--after", next]);
+    assert_eq!(rest["entries"][0]["title"], "At the sea");
+    let excerpt = &journal.json(&["search", "lazy"])["entries"][0]["excerpts"][0];
+    let (text, range) = (excerpt["text"].as_str().unwrap(), &excerpt["ranges"][0]);
+    let at = |end: usize| range[end].as_u64().unwrap() as usize;
+    assert_eq!(
+        (&text[at(0)..at(1)], &excerpt["field"]),
+        ("lazy", &serde_json::json!("text"))
+    );
+    assert_eq!(journal.fails(&["search", "fox", "--after", "zz"]), "usage");
+    assert_eq!(journal.fails(&["search", "fox", "--from", "yesterday"]), "usage");
+
+    // For people: in bold on a terminal, and nowhere else; what was written commands none.
+    let plain = journal.text(&["search", "lazy"]);
+    assert!(plain.contains("At the sea\n") && plain.contains("jumps over the lazy dog.") && !plain.contains('\u{1b}'));
+    let shown = journal
+        .command(&["search", "lazy"])
+        .env("CLICOLOR_FORCE", "1")
+        .output()
+        .unwrap();
+    assert!(
+        String::from_utf8(shown.stdout)
+            .unwrap()
+            .contains("the \u{1b}[1mlazy\u{1b}[0m dog.")
+    );
+    assert!(!journal.text(&["search", "red"]).contains('\u{1b}'));
+
+    let tagged = journal.json(&["list", "--tag", "work", "--limit", "1"]);
+    assert_eq!(tagged["entries"][0]["title"], "今日");
+    let next = tagged["next"].as_str().unwrap();
+    let rest = journal.json(&["list", "--tag", "work", "--limit", "1", "--after", next]);
+    assert_eq!(rest["entries"][0]["title"], "Foxes");
+    assert_eq!(
+        journal.json(&["list", "--all", "--tag", "work"])["entries"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    assert!(
+        journal.json(&["list", "--tag", "nothing"])["entries"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
 fn an_entry_is_shown_by_the_beginning_of_its_id_and_says_where_it_is() {
     let journal = Journal::new();
     let made = journal.json(&[
@@ -276,6 +365,67 @@ fn an_edit_changes_what_it_names_and_no_more() {
         "usage"
     );
     assert_eq!(journal.json(&["verify"])["ok"], true);
+}
+
+#[test]
+fn an_entry_goes_back_to_what_it_was_and_forward_again() {
+    let journal = Journal::new();
+    let made = journal.json(&["new", "one"]);
+    let id = id(&made);
+    journal.json(&["edit", id, "--text", "one two"]);
+    journal.json(&["edit", id, "--title", "numbers"]);
+    let history = journal.json(&["history", id]);
+    let versions = history["versions"].as_array().unwrap();
+    let kinds: Vec<&str> = versions.iter().map(|v| v["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["edit", "edit", "create"]);
+    assert!(
+        versions
+            .iter()
+            .all(|v| v["device"] == "laptop" && v["this_device"] == true)
+    );
+    assert!(
+        versions
+            .iter()
+            .all(|v| v["time"].as_u64().unwrap() >= made["date"].as_u64().unwrap())
+    );
+    let first = versions[2]["version"].as_str().unwrap().to_owned();
+    assert_eq!(journal.json(&["show", id, "--at", &first])["text"], "one");
+    assert!(
+        journal
+            .text(&["show", id, "--at", &first[..8]])
+            .contains("laptop  create")
+    );
+    let shown = |words: &str| {
+        let now = journal.json(&["show", id]);
+        assert_eq!(
+            format!(
+                "{} {}",
+                now["title"].as_str().unwrap_or("-"),
+                now["text"].as_str().unwrap()
+            ),
+            words
+        );
+    };
+    assert_eq!(journal.json(&["undo", id])["changed"], true);
+    shown("- one two");
+    assert!(journal.text(&["undo", id]).contains("taken back"));
+    shown("- one");
+    assert_eq!(journal.json(&["redo", id])["changed"], true);
+    shown("- one two");
+    assert_eq!(journal.json(&["restore", id, &first])["changed"], true);
+    shown("- one");
+    assert_eq!(journal.json(&["restore", id, &first])["changed"], false);
+    assert_eq!(journal.json(&["redo", id])["changed"], false);
+    let history = journal.json(&["history", id, "--limit", "1"]);
+    assert_eq!(
+        (&history["versions"][0]["kind"], &history["more"]),
+        (&Value::from("restore"), &Value::from(true))
+    );
+    assert_eq!(history["versions"][0]["of"], first.as_str());
+    assert_eq!(journal.text(&["history", id]).lines().count(), 7);
+    assert_eq!(journal.fails(&["show", id, "--at", "zz"]), "no-version");
+    assert_eq!(journal.fails(&["restore", id, "ffffffffffff"]), "no-version");
+    assert_eq!(journal.fails(&["undo", "ffffffff"]), "no-document");
 }
 
 #[test]
@@ -445,6 +595,33 @@ fn join(phone: &Journal, name: &str) -> (Journal, Value) {
     let joined = tablet.json(&["join", &code, "--name", name, "--yes"]);
     assert!(showing.wait().unwrap().success());
     (tablet, joined)
+}
+
+/// Somebody wrote first, and linked their other device afterwards: in a folder of its own, which takes the first one in.
+#[test]
+fn what_was_written_before_a_device_joined_moves_in() {
+    let phone = Journal::new();
+    phone.json(&["new", "on the phone"]);
+    let (laptop, _) = join(&phone, "laptop");
+    // The folder from before, with its secret beside the other.
+    let old = laptop.path("old").to_string_lossy().into_owned();
+    let before = |words: &[&str]| {
+        let output = laptop.command_in("old", words).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    before(&["init", "--name", "laptop"]);
+    before(&["new", "one from before"]);
+    before(&["new", "two from before"]);
+    assert_eq!(laptop.json(&["take-in", &old])["entries"], 2);
+    let texts = laptop.text(&["list", "--all"]);
+    assert!(
+        texts.contains("one from before") && texts.contains("two from before"),
+        "{texts}"
+    );
+    assert_eq!(laptop.json(&["take-in", &old])["entries"], 0);
+    assert!(before(&["list", "--all"]).contains("one from before"));
+    assert_eq!(laptop.fails(&["take-in", "nowhere"]), "no-pod");
 }
 
 #[test]
@@ -650,4 +827,158 @@ fn the_words_change_and_take_a_journal_back() {
     laptop.json_with_words(&["words", "change", "--at-once"], fresh["words"].as_str().unwrap());
     let text = laptop.text(&["words", "change"]);
     assert!(text.contains("72 hours") && text.contains("24 "), "{text}");
+}
+
+#[test]
+fn a_deleted_entry_is_hidden_listed_in_the_trash_and_comes_back() {
+    let journal = Journal::new();
+    let kept = journal.json(&["new", "--title", "Kept", "the fox stays"]);
+    let made = journal.json(&["new", "--title", "Gone\u{1b}[31m", "--tag", "sea", "the fox goes"]);
+    let made = id(&made);
+    journal.json(&["edit", made, "--text", "the fox went"]);
+    assert_eq!(journal.json(&["trash"])["trash"], serde_json::json!([]));
+    let deleted = journal.json(&["delete", made]);
+    assert_eq!((id(&deleted), &deleted["at_once"]), (made, &false.into()));
+    // This device puts things in order: it can say when.
+    let due = deleted["due"].as_u64().unwrap();
+    let hours = due / 3_600_000 - std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / 3600;
+    assert!((167..=169).contains(&hours), "{hours}");
+    assert_eq!(journal.titles(), ["Kept"]);
+    let found = journal.json(&["search", "fox"]);
+    assert_eq!(found["entries"].as_array().unwrap().len(), 1);
+    assert!(
+        journal.json(&["list", "--tag", "sea"])["entries"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+    let trash = &journal.json(&["trash"])["trash"];
+    assert_eq!(trash.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (id(&trash[0]), &trash[0]["device"], &trash[0]["due"]),
+        (made, &"laptop".into(), &deleted["due"])
+    );
+    let text = journal.text(&["trash"]);
+    assert!(
+        text.contains("  Gone [31m  (gone for good on 2") && text.contains("by laptop") && text.lines().count() == 1,
+        "{text}"
+    );
+    // Nothing else is done with it, and each command says why.
+    for words in [
+        &["show", made][..],
+        &["show", made, "--at", "00"],
+        &["history", made],
+        &["undo", made],
+        &["redo", made],
+        &["restore", made, "00"],
+        &["edit", made, "--text", "x"],
+        &["attach", made, "/dev/null"],
+        &["attachments", made],
+        &["delete", made],
+    ] {
+        assert_eq!(journal.fails(words), "no-document", "{words:?}");
+        let line = String::from_utf8(journal.run(words).stderr).unwrap();
+        assert!(line.contains(&format!("`journal undelete {made}`")), "{line}");
+    }
+    assert_eq!(journal.fails(&["undelete", id(&kept)]), "no-document");
+    assert_eq!(journal.fails(&["undelete", "zz"]), "no-document");
+    assert_eq!(journal.json(&["undelete", &made[..8]])["undeleted"], true);
+    assert_eq!(journal.json(&["show", made])["text"], "the fox went");
+    assert_eq!(
+        journal.json(&["history", made])["versions"].as_array().unwrap().len(),
+        2
+    );
+    assert_eq!(journal.json(&["trash"])["trash"], serde_json::json!([]));
+    assert_eq!(journal.fails(&["undelete", made]), "no-document");
+    let text = journal.text(&["delete", &made[..6]]);
+    assert!(
+        text.contains("deleted; gone for good on 2") && text.contains("`journal undelete "),
+        "{text}"
+    );
+    assert_eq!(journal.json(&["verify"])["ok"], true);
+}
+
+#[test]
+fn with_the_words_an_entry_goes_at_once() {
+    let journal = Journal::none();
+    let words = journal.json(&["init", "--name", "laptop"])["words"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let (phone, _) = join(&journal, "phone");
+    let other = Journal::none();
+    let others = other.json(&["init"])["words"].as_str().unwrap().to_owned();
+    let [first, second] = ["first", "second"].map(|text| id(&journal.json(&["new", text])).to_owned());
+    let at_once = |entry: &str, words: &str| journal.fails_with_words(&["delete", entry, "--at-once"], words);
+    assert_eq!(at_once(&first, &others), "wrong-words");
+    assert_eq!(at_once(&first, "abandon ability"), "wrong-words");
+    assert_eq!(at_once("ffffffffffff", &words), "no-document");
+    assert_eq!(journal.json(&["show", &first])["text"], "first");
+    let deleted = journal.json_with_words(&["delete", &first, "--at-once"], &words);
+    assert_eq!(
+        (id(&deleted), &deleted["at_once"], &deleted["due"]),
+        (first.as_str(), &true.into(), &Value::Null)
+    );
+    // What is in the trash goes too.
+    journal.json(&["delete", &second]);
+    let output = journal.with_stdin(&["delete", &second, "--at-once"], &words);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("nothing brings it back"), "{text}");
+    for entry in [&first, &second] {
+        assert_eq!(journal.fails(&["show", entry]), "no-document");
+        assert_eq!(journal.fails(&["undelete", entry]), "no-document");
+    }
+    assert_eq!(journal.json(&["trash"])["trash"], serde_json::json!([]));
+    assert_eq!(journal.json(&["verify"])["ok"], true);
+    // A device that orders nothing says so.
+    let third = id(&phone.json(&["new", "third"])).to_owned();
+    assert_eq!(phone.json(&["delete", &third])["due"], Value::Null);
+    assert!(phone.text(&["trash"]).contains("waits for its order"));
+}
+
+#[test]
+fn a_file_is_attached_listed_and_saved_on_another_device() {
+    let phone = Journal::new();
+    let peer = Cloud::start(&phone.path("cloud"));
+    phone.json(&["link", &peer.code(), "--yes"]);
+    let (tablet, _) = join(&phone, "tablet");
+    let entry = id(&phone.json(&["new", "at the sea"])).to_owned();
+    let bytes: Vec<u8> = (0..400_000u32).map(|n| (n % 253) as u8).collect();
+    fs::write(phone.path("sea.jpg"), &bytes).unwrap();
+    fs::write(phone.path("small.webp"), b"a small picture").unwrap();
+    let (file, small) = (phone.path("sea.jpg"), phone.path("small.webp"));
+    let (file, small) = (file.to_str().unwrap(), small.to_str().unwrap());
+    let attached = phone.json(&["attach", &entry, file, "--thumbnail", small]);
+    assert_eq!(attached["size"], 400_000);
+    assert_eq!(phone.fails(&["attach", &entry, "/nowhere/at.all"]), "system");
+    let listed = &phone.json(&["attachments", &entry])["attachments"][0];
+    assert_eq!(
+        (&listed["name"], &listed["type"], &listed["here"]),
+        (&"sea.jpg".into(), &"image/jpeg".into(), &true.into())
+    );
+    assert_eq!(listed["held_by"].as_array().unwrap().len(), 0);
+    assert!(phone.text(&["attachments", &entry]).contains("only here"));
+    phone.json(&["sync"]);
+    assert!(
+        phone
+            .text(&["attachments", &entry])
+            .contains("here and on a cloud peer")
+    );
+
+    tablet.json(&["sync"]);
+    let listed = &tablet.json(&["attachments", &entry])["attachments"][0];
+    assert_eq!((&listed["name"], &listed["here"]), (&"sea.jpg".into(), &false.into()));
+    let folder = tablet.path("saved");
+    let saved = tablet.json(&["attachments", &entry, "--save", folder.to_str().unwrap()]);
+    let saved = saved["attachments"][0]["saved"].as_str().unwrap().to_owned();
+    assert!(
+        Path::new(&saved).starts_with(&folder) && saved.ends_with("-sea.jpg"),
+        "{saved}"
+    );
+    assert!(fs::read(&saved).unwrap() == bytes);
+    // Nothing is written over.
+    assert_eq!(
+        tablet.fails(&["attachments", &entry, "--save", folder.to_str().unwrap()]),
+        "system"
+    );
 }

@@ -2,7 +2,7 @@ import Foundation
 internal import RhizomeCore
 
 /// A row of a list.
-public struct ListRow: Sendable, Hashable, Identifiable {
+public struct ListRow: Sendable, Hashable, Identifiable, CustomStringConvertible, CustomReflectable {
     /// The document.
     public let id: DocumentID
     /// The date it is listed by.
@@ -20,6 +20,14 @@ public struct ListRow: Sendable, Hashable, Identifiable {
 
     /// The value of one of its ``fields``, if it has it.
     public subscript(field: String) -> Value? { core[field].map { Value($0) } }
+
+    /// The row as a type of the app's, which may only ask for what a row has; see ``ValueDecoder``.
+    public func read<T: Decodable>(as type: T.Type = T.self) throws -> T { try ValueDecoder().decode(from: .map(fields)) }
+
+    /// Which document: what people write must not reach logs.
+    public var description: String { "ListRow(\(id))" }
+    /// Shows nothing, so that `dump` does not either.
+    public var customMirror: Mirror { Mirror(self, children: []) }
 }
 
 /// A page of a list.
@@ -76,7 +84,7 @@ public struct DocumentWrite: Sendable, Hashable {
 }
 
 extension Pod {
-    /// Documents of one kind, listed by date.
+    /// Documents of one kind: listed, queried, searched, and each with its history.
     public struct Collection: Sendable {
         let handle: CollectionHandle
 
@@ -122,6 +130,22 @@ extension Pod {
         public func write(_ writes: [DocumentWrite]) async throws -> [Written] {
             let writes = writes.map { RhizomeCore.DocumentWrite(id: $0.id?.rawValue, edits: $0.edits.map(\.core)) }
             return try await cancellable { try await handle.write(writes: writes, cancel: $0) }.map { Written($0) }
+        }
+
+        /// As ``write(_:)``, in one entry: all of it is written, or nothing; and on every device either all of it is shown or nothing yet.
+        ///
+        /// - Throws: ``RhizomeError/Kind/invalidInput`` with the code `too-large` beyond 2,048 documents or 1 MiB, sealed.
+        @discardableResult
+        public func transaction(_ writes: [DocumentWrite]) async throws -> [Written] {
+            let writes = writes.map { RhizomeCore.DocumentWrite(id: $0.id?.rawValue, edits: $0.edits.map(\.core)) }
+            return try await cancellable { try await handle.transaction(writes: writes, cancel: $0) }.map { Written($0) }
+        }
+
+        /// The ids of all documents, in their order.
+        public var ids: [DocumentID] {
+            get async throws {
+                try await cancellable { try await handle.documents(cancel: $0) }.map(DocumentID.init(rawValue:))
+            }
         }
 
         /// Opens a document for editing; one that is not here is made by its first save.

@@ -7,7 +7,7 @@ internal import RhizomeCore
 public struct RhizomeError: Error, Sendable, Hashable {
     /// The kinds of errors. There will hardly be more.
     public enum Kind: String, Sendable, Hashable, CaseIterable {
-        /// No pod in the folder, or no such document.
+        /// No pod in the folder, no such document, or an attachment that is not here.
         case notFound
         /// There is a pod in the folder.
         case alreadyExists
@@ -21,9 +21,10 @@ public struct RhizomeError: Error, Sendable, Hashable {
         case suspended
         /// The pod was shut down, or what was asked was told already.
         case closed
-        /// The arguments: a path, a place, a value, an id, a code, a size, recovery words.
+        /// The arguments: a path, a place, a value, an id, a code, a size, recovery words; a query that no index answers (`not-indexed`), or not yet
+        /// (`indexing`).
         case invalidInput
-        /// The disk, a damaged file, or the keeper of the device secret.
+        /// The disk, a damaged file, a file that is attached or exported, or the keeper of the device secret.
         case storage
         /// The network.
         case network
@@ -82,7 +83,8 @@ extension RhizomeError {
         switch error {
         case RhizomeCore.RhizomeError.Cancelled: CancellationError()
         case let error as RhizomeCore.RhizomeError: RhizomeError(error)
-        case is CancellationError: error
+        // What an app's own type threw, on its way through a call.
+        case is CancellationError, is DecodingError, is EncodingError: error
         // What the generated code itself throws: a panic that no call of ours caught, or a library that is not of this version.
         default: RhizomeError(.internal, "binding", "the library and its Swift code do not fit together: \(type(of: error))", false)
         }

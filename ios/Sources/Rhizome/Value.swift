@@ -146,6 +146,23 @@ public enum Edit: Sendable, Hashable {
     case setText(DocumentPath, to: String)
     /// Adds to the counter at a path.
     case increment(DocumentPath, by: Int64)
+    /// In the text at a path, sets the mark of this name in a range of UTF-16 code units. Names have 1 to 256 bytes; the value is a single one, and
+    /// no text or counter.
+    case mark(DocumentPath, Range<Int>, name: String, value: Value, growing: MarkGrowth)
+    /// In the text at a path, takes the mark of this name away from a range of UTF-16 code units.
+    case unmark(DocumentPath, Range<Int>, name: String, growing: MarkGrowth)
+}
+
+/// Whether text that is put in right at the ends of a mark gets the mark too.
+public enum MarkGrowth: Sendable, Hashable {
+    /// At its start.
+    case before
+    /// At its end: for bold and the like.
+    case after
+    /// At both.
+    case both
+    /// At neither: for links and remarks.
+    case none
 }
 
 extension Edit: CustomStringConvertible, CustomReflectable {
@@ -158,6 +175,8 @@ extension Edit: CustomStringConvertible, CustomReflectable {
         case .spliceText: "spliceText"
         case .setText: "setText"
         case .increment: "increment"
+        case .mark: "mark"
+        case .unmark: "unmark"
         }
     }
 
@@ -222,9 +241,18 @@ extension Value {
 }
 
 /// A place as the core counts it; one below 0 is past every end, so that it is refused there with all others that are.
-private func place(_ index: Int) -> UInt64 { UInt64(exactly: index) ?? .max }
+func place(_ index: Int) -> UInt64 { UInt64(exactly: index) ?? .max }
 
 extension DocumentPath {
+    init(_ path: [PathKey]) {
+        keys = path.map { key in
+            switch key {
+            case .field(let name): .field(name)
+            case .index(let index): .index(Int(clamping: index))
+            }
+        }
+    }
+
     var core: [PathKey] {
         keys.map { key in
             switch key {
@@ -245,6 +273,23 @@ extension Edit {
             .spliceText(path: path.core, at: place(at), delete: place(delete), insert: insert)
         case .setText(let path, let text): .setText(path: path.core, text: text)
         case .increment(let path, let by): .increment(path: path.core, by: by)
+        case .mark(let path, let range, let name, let value, let growing):
+            .mark(
+                path: path.core, start: place(range.lowerBound), end: place(range.upperBound), name: name, value: value.core,
+                expand: growing.core)
+        case .unmark(let path, let range, let name, let growing):
+            .unmark(path: path.core, start: place(range.lowerBound), end: place(range.upperBound), name: name, expand: growing.core)
+        }
+    }
+}
+
+extension MarkGrowth {
+    fileprivate var core: Expand {
+        switch self {
+        case .before: .before
+        case .after: .after
+        case .both: .both
+        case .none: .none
         }
     }
 }

@@ -45,6 +45,52 @@ extension All {
             try await pod.shutdown()
         }
 
+        @Test func documents_as_types_and_queries() async throws {
+            let pod = try await Pod.make(scratch)
+            // guide: types
+            struct Note: Codable {
+                var kind = "note"
+                var date = Date.now
+                @MergedText var text: String                            // edited together, letter by letter
+            }
+            let notes = pod.collection("notes")
+            try await notes.declare(Schema(indexes: [["kind", "date"]], search: ["text": 1]))      // whenever the pod was opened
+            let id = try await notes.create(Note(text: "Buy bread")).id
+            try await notes.update(id, as: Note.self) { $0.text += " and milk" }                   // writes only what is different
+
+            let newest = Query(sortedBy: "date", descending: true).where("kind", is: "note").limit(20)
+            for try await found in notes.updates(of: newest) {
+                show(found.rows)                                        // now, and whenever they change; found.placed says where
+                break
+            }
+            let hits = try await notes.search(Search("mil", isTyping: true)).hits
+            // guide: end
+            #expect(hits.map(\.id) == [id])
+            #expect(try await notes.get(id, as: Note.self)?.text == "Buy bread and milk")
+            try await pod.shutdown()
+        }
+
+        @Test func history_attachments_and_deleting() async throws {
+            let pod = try await Pod.make(scratch)
+            let (id, journal, jpeg) = (try await pod.write("A line"), pod.collection("journal"), Data([1, 2, 3]))
+            try await journal.edit(id, [.setText("text", to: "Another line")])
+            // guide: more
+            let versions = try await journal.history(of: id).versions               // who, when; newest first
+            let before = try await journal.get(id, at: versions[1].id)              // and restore(_:to:), differences, blame
+            try await journal.undo(id)                                              // what this device did last, nobody else's
+
+            let photo = try await pod.attach(jpeg, mediaType: "image/jpeg")         // or what is in a file, up to 8 GiB
+            try await journal.edit(id, [.set("photo", to: photo.value)])            // of a type, a property AttachmentReference
+            let picture = try await pod.read(photo)                                 // got from where it is, if it is not here
+
+            try await pod.erase(id)                                                 // for seven days it is in pod.trash
+            try await pod.cancelErase(id)
+            // guide: end
+            #expect(before["text"] == .text("A line") && picture == jpeg)
+            #expect(try await journal.get(id)?["text"] == .text("A line"))
+            try await pod.shutdown()
+        }
+
         @Test func a_cloud_peer_and_the_truth_about_what_is_where() async throws {
             let cloud = try await Cloud(scratch)
             let pod = try await Pod.make(scratch)

@@ -18,7 +18,6 @@ extension All {
             let id = try await pod.write("what a person wrote")
             try await pod.shutdown()
             let views = scratch.path(name).appendingPathComponent("views.db")
-            // Behind the first page: a file whose beginning is damaged is made again without a word.
             let kept = try Data(contentsOf: views).prefix(4096)
             try (kept + Data(repeating: 7, count: 65536)).write(to: views)
             let again = try await Pod.open(at: scratch.path(name), keeper: keeper, options: loopback)

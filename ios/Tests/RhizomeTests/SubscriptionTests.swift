@@ -176,5 +176,52 @@ extension All {
                 last = now
             }
         }
+
+        @Test func a_loop_over_a_live_query_ends_with_its_task_and_leaves_nothing_behind() async throws {
+            let pod = try await Pod.make(scratch)
+            let journal = pod.collection("journal")
+            try await journal.declare(Rhizome.Schema(indexes: [["date"]]))
+            try await pod.write("a line")
+            let before = pod.handle.alive().tasks
+            for _ in 0..<10 {
+                let began = AsyncStream.makeStream(of: Void.self)
+                let task = Task {
+                    for try await _ in journal.updates(of: Rhizome.Query(sortedBy: "date")) { began.continuation.yield() }
+                }
+                for await _ in began.stream { break }
+                task.cancel()
+                try await task.value
+            }
+            // One that is dropped while nothing waits in it.
+            weak var subscription: Subscription<QueryUpdate>?
+            do {
+                var iterator = journal.updates(of: Rhizome.Query(sortedBy: "date")).makeAsyncIterator()
+                subscription = try iterator.subscription.get()
+                #expect(try await iterator.next()?.rows.count == 1)
+            }
+            #expect(subscription == nil)
+            try await eventually("the tasks of the loops end") { pod.handle.alive().tasks <= before }
+            try await pod.shutdown()
+        }
+
+        @Test func questions_and_answers_show_nothing_when_they_are_printed() {
+            let secret = "what a person wrote"
+            let shown: [Any] = [
+                Rhizome.Query().where("a", is: .string(secret)).where("b", beginsWith: secret), Rhizome.Search(secret),
+                ValueRange(from: .string(secret)), MergedText(wrappedValue: secret), Rhizome.QueryPage.Cursor(rawValue: secret),
+                Rhizome.QueryRow(RhizomeCore.QueryRow(id: "1", fields: ["a": .text(value: secret)])),
+                Rhizome.ListRow(.init(id: "1", millis: 1, fields: [secret: .null])),
+                Rhizome.Span(.init(text: secret, marks: ["a": .str(value: secret)])),
+                Rhizome.Excerpt(.init(path: ["a"], text: secret, ranges: [], cutBefore: false, cutAfter: false)),
+                Rhizome.TextPiece.marked(secret, before: [:], after: ["a": .string(secret)]),
+                Rhizome.Difference(.init(path: [], change: .text(pieces: [.added(text: secret)]))),
+                Rhizome.Difference(.init(path: [], change: .set(before: .str(value: secret), after: nil))),
+            ]
+            for one in shown {
+                var dumped = ""
+                dump(one, to: &dumped)
+                #expect(!"\(one) \(String(reflecting: one)) \(dumped)".contains(secret))
+            }
+        }
     }
 }

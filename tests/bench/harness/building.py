@@ -67,7 +67,7 @@ class Programs:
         return os.path.join(folder, "librhizome_ffi.so")
 
     def peer(self, name):
-        """`cipher`, `plain`, `net` or `samod`. One package at a time: the two SQLites ask for features that exclude each other."""
+        """`automerge`, `cipher`, `plain`, `net` or `samod`. One package at a time: the two SQLites ask for features that exclude each other."""
         return self._built(f"bench-{name}", f"bench-{name}", PEERS)
 
 
@@ -80,5 +80,5 @@ def versions():
         return {package["name"]: package["version"] for package in said["packages"] if package["name"] in wanted}
 
     return locked(ROOT, "rhizome", "iroh", "rusqlite", "sqlite3mc-src", "automerge"), locked(
-        PEERS, "samod", "iroh", "rusqlite", "ed25519-dalek", "sqlcipher-src"
+        PEERS, "automerge", "samod", "iroh", "rusqlite", "ed25519-dalek", "sqlcipher-src"
     )

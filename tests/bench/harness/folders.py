@@ -13,8 +13,8 @@ def cache():
     return os.path.join(kept, "bench")
 
 
-OURS = ("core/src", "core/sqlite", "cloud/src", "tests/bench/ours/src")
-THEIRS = ("tests/bench/peers",)
+OURS = ("core/src", "core/cipher", "core/sqlite", "cloud/src", "tests/bench/ours/src", "tests/bench/shared")
+THEIRS = ("tests/bench/peers", "tests/bench/shared")
 
 
 def _sources(tops):

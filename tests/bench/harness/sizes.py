@@ -30,6 +30,13 @@ class Sizes:
     rotate_entries: int = 100_000
     call_documents: int = 1_000
     calls: int = 20_000
+    trace: int = 259_778
+    trace_together: int = 100
+    query: int = 100_000
+    reads: int = 20_000
+    imported: int = 100_000
+    live: tuple = (1000, 100_000)
+    edits: int = 100
 
 
 FULL = Sizes(runs=5)
@@ -37,4 +44,5 @@ TINY = Sizes(
     runs=1, append=4000, append_single=320, catchup=300, catchup_batch=10, samod_documents=3, idle_documents=30, open=(5, 10, 25), rows=5,
     open_times=1, wake_documents=3, wakes=2, phones=3, quiet=0.3, settle=0.3, verify=64, verify_range=16, verify_single=16,
     rotate_devices=2, rotate_entries=20, call_documents=5, calls=20,
+    trace=400, trace_together=50, query=60, reads=20, imported=60, live=(25, 60), edits=3,
 )

@@ -1,12 +1,13 @@
 """What the harness must notice, each with a case that it does not let pass."""
 
+import gzip
 import json
 import os
 import sys
 import tempfile
 import unittest
 
-from . import entries, machine, measures, picture, programs, results, table
+from . import entries, machine, measures, picture, programs, results, table, tracing
 
 
 def rate(ours=500.0, theirs=100.0, aim="ratio >= 5", name="append-cipher"):
@@ -107,6 +108,31 @@ class Shown(unittest.TestCase):
         text = "\n".join(table.lines([rate(), rate(ours=100, name="append-plain")]))
         self.assertEqual(text.count("MISSED"), 1)
         self.assertEqual(text.count(" met"), 1)
+
+
+class Traces(unittest.TestCase):
+    def replayed(self, trace):
+        text = ""
+        for at, deleted, inserted in trace["edits"]:
+            self.assertLessEqual(at + deleted, len(text))
+            text = text[:at] + inserted + text[at + deleted :]
+        return text
+
+    def test_a_made_trace_has_the_counts_of_the_real_one_and_makes_its_text(self):
+        trace = tracing.made(2_597)
+        self.assertEqual(len(trace["edits"]), 2_597)
+        self.assertEqual(sum(deleted for _, deleted, _ in trace["edits"]), 2_597 * 77_463 // 259_778)
+        self.assertEqual(self.replayed(trace), trace["text"])
+        self.assertEqual(trace, tracing.made(2_597))
+
+    def test_a_recorded_trace_is_read(self):
+        recorded = {"startContent": "", "endContent": "ac", "txns": [{"patches": [[0, 0, "ab"]]}, {"patches": [[1, 1, "c"]]}]}
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "trace.json.gz")
+            with gzip.open(path, "wt", encoding="utf-8") as file:
+                json.dump(recorded, file)
+            trace = tracing.real(path)
+        self.assertEqual(self.replayed(trace), trace["text"])
 
 
 class Programs(unittest.TestCase):

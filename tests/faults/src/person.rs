@@ -8,8 +8,8 @@ use std::{
 };
 
 use rhizome::{
-    DeviceSecret, DocumentId, Error, Event, Keeper, Kept, NetOptions, Pod, PodOptions, Proposal, ProposalState,
-    SecretId, Value, crypto::PublicKey, path,
+    DeviceSecret, DocumentId, Error, Event, Index, Keeper, Kept, NetOptions, Pod, PodOptions, Proposal, ProposalState,
+    Query, Schema, Search, SecretId, Value, crypto::PublicKey, path,
 };
 
 /// How long a sync may take on a machine that does much else.
@@ -141,6 +141,16 @@ fn text_of(value: Option<Value>) -> Option<String> {
     }
 }
 
+/// What the views answer to each question: documents and their short fields.
+pub type Answers = BTreeMap<String, Vec<(DocumentId, String)>>;
+
+/// What is searched for. Each is in a text as it stands here or not at all.
+const WORDS: [&str; 4] = ["version", "\"edited at\"", "docum*", "nowhere"];
+
+fn schema() -> Schema {
+    Schema::new().index(Index::on("date")).search("text", 1)
+}
+
 /// A person with one device.
 pub struct Person {
     options: PodOptions,
@@ -169,7 +179,12 @@ impl Person {
 
     /// Opens the pod.
     pub async fn open(&mut self) -> Result<(), Error> {
-        self.pod = Some(Pod::open(&self.dir, self.options.clone()).await?);
+        let pod = Pod::open(&self.dir, self.options.clone()).await?;
+        // As apps do. Views that cannot be written keep nobody from writing.
+        if let Err(error) = pod.declare(JOURNAL, schema()).await {
+            self.errors.push((Step::Read, error));
+        }
+        self.pod = Some(pod);
         self.suspended = false;
         Ok(())
     }
@@ -356,7 +371,73 @@ impl Person {
                 return Err(format!("a document that nobody wrote: {found:?}"));
             }
         }
+        // Indexes and search hold exactly what the documents say.
+        let answers = self.answers().await?;
+        let mut said: BTreeMap<&str, BTreeSet<DocumentId>> = BTreeMap::new();
+        for document in &ids {
+            let text = text_of(pod.get(*document).await.map_err(|error| format!("get: {error}"))?).unwrap_or_default();
+            for words in WORDS
+                .into_iter()
+                .filter(|words| text.contains(words.trim_matches(['"', '*'])))
+            {
+                said.entry(words).or_default().insert(*document);
+            }
+        }
+        for (question, rows) in &answers {
+            let found: BTreeSet<DocumentId> = rows.iter().map(|(document, _)| *document).collect();
+            let wanted = match question.as_str() {
+                "by date" => ids.iter().copied().collect(),
+                words => said.remove(words).unwrap_or_default(),
+            };
+            if found != wanted || found.len() != rows.len() {
+                return Err(format!(
+                    "{question:?} finds {} documents of {}",
+                    rows.len(),
+                    wanted.len()
+                ));
+            }
+        }
         Ok(())
+    }
+
+    /// What the views answer once they are built: documents by date, and those that each of a few words finds, with their short fields.
+    ///
+    /// # Errors
+    /// What could not be asked, or never came.
+    pub async fn answers(&self) -> Result<Answers, String> {
+        let pod = self.pod.clone().ok_or("the pod is not open")?;
+        let said = |what: &'static str| move |error: Error| format!("{what}: {} ({error})", error.kind());
+        // Declared at every open; again here, as the disk may have kept that from being done.
+        pod.declare(JOURNAL, schema()).await.map_err(said("declare"))?;
+        for _ in 0..5000 {
+            let behind = pod.status().await.map_err(said("status"))?.unfolded;
+            if behind == 0 && pod.index_progress(JOURNAL).await.map_err(said("progress"))?.is_none() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let mut answers = Answers::new();
+        let dated = pod.query(JOURNAL, Query::new().sort("date").limit(10_000)).await;
+        let rows = dated.map_err(said("query"))?.rows;
+        answers.insert(
+            "by date".to_owned(),
+            rows.iter().map(|row| (row.document, row.fields.to_string())).collect(),
+        );
+        for words in WORDS {
+            let found = pod
+                .search(JOURNAL, Search::new(words).limit(1000))
+                .await
+                .map_err(said("search"))?;
+            let mut found: Vec<_> = found
+                .hits
+                .iter()
+                .map(|hit| (hit.document, hit.fields.to_string()))
+                .collect();
+            // Of hits that fit as well as each other, each device has its own first.
+            found.sort();
+            answers.insert(words.to_owned(), found);
+        }
+        Ok(answers)
     }
 
     async fn listed(pod: &Pod) -> Result<BTreeMap<DocumentId, i64>, String> {

@@ -298,6 +298,16 @@ async fn live(
         .check()
         .await
         .map_err(|what| format!("written after opening again: {what}"))?;
+    // Folded from the log alone, the views answer the same.
+    let before = person.answers().await?;
+    person.shutdown().await;
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(path.join(format!("views.db{suffix}")));
+    }
+    person.open().await.map_err(again("opened without views"))?;
+    if person.answers().await? != before {
+        return Err("the views are not what the log makes of them".to_owned());
+    }
     person.shutdown().await;
     let report = Report {
         struck,

@@ -68,6 +68,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "car" => cars(),
         "start" => of("entry.json", &["start"]),
         "receipt" => of("receipt.json", &["receipt"]),
+        "attachment" => of("attachment.json", &["manifest", "receipt", "refused"]),
         "entry" => of("range.json", &["range"]),
         "section" => sections(),
         "change" => document::tails()

@@ -1,5 +1,6 @@
 //! The targets. Each stands for one way in which bytes come from outside.
 
+pub mod attachment;
 pub mod bomb;
 pub mod car;
 pub mod document;
@@ -82,6 +83,12 @@ pub const TARGETS: &[Target] = &[
         what: "a receipt as it came, and signed anew",
         longest: 1024,
         run: log::receipt,
+    },
+    Target {
+        name: "attachment",
+        what: "an attachment's manifest, map of chunks, box and reference; its receipt, also signed anew",
+        longest: 4096,
+        run: attachment::attachment,
     },
     Target {
         name: "entry",

@@ -229,6 +229,13 @@ pub const RECEIPT: Signed = Signed {
     hashed: false,
 };
 
+/// A receipt for an attachment.
+pub const ATTACHMENT_RECEIPT: Signed = Signed {
+    purpose: "attachment receipt",
+    signer: 1,
+    hashed: false,
+};
+
 /// Signs `[core, signature]` anew with the key of the member that its core names, or else of device 0, whose key is put in. `None` if the
 /// bytes are not of that shape.
 pub fn sign_again(bytes: &[u8], kind: Signed) -> Option<Vec<u8>> {

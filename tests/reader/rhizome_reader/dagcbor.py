@@ -166,6 +166,13 @@ class Each:
         self.shape, self.low, self.high = shape, low, high
 
 
+class Optional:
+    """The value of a key that a dict may be without."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+
 class Either:
     def __init__(self, *shapes):
         self.shapes = shapes
@@ -180,6 +187,8 @@ def fits(value, shape):
         return type(value) is _TYPES[shape] and not (shape is UINT and value < 0)
     if isinstance(shape, int):
         return type(value) is bytes and len(value) == shape
+    if isinstance(shape, Optional):
+        return fits(value, shape.shape)
     if isinstance(shape, Maybe):
         return value is None or fits(value, shape.shape)
     if isinstance(shape, Either):
@@ -187,7 +196,8 @@ def fits(value, shape):
     if isinstance(shape, Each):
         return type(value) is list and shape.low <= len(value) <= shape.high and all(fits(v, shape.shape) for v in value)
     if isinstance(shape, dict):
-        return type(value) is dict and value.keys() == shape.keys() and all(fits(value[k], s) for k, s in shape.items())
+        needed = {k for k, s in shape.items() if not isinstance(s, Optional)}
+        return type(value) is dict and needed <= value.keys() <= shape.keys() and all(fits(value[k], shape[k]) for k in value)
     return type(value) is list and len(value) == len(shape) and all(map(fits, value, shape))
 
 

@@ -4,7 +4,7 @@ import copy
 
 from .crypto import (H, KDF, SIGNED, WRAP, base32, can_receive, epoch_id, identity_key_id, open_box, plain_hash, sealed_aad, unwrap,
                      verify)
-from .dagcbor import ANY, BYTES, TEXT, UINT, Each, Maybe, encode, read, read_versioned, want
+from .dagcbor import ANY, BYTES, TEXT, UINT, Each, Maybe, Optional, encode, read, read_versioned, want
 from .errors import BadBox, BadShape, BadSignature, ReaderError, Refused, UpdateNeeded
 
 KEYS = [32, 32, 32]
@@ -26,11 +26,11 @@ PUBLIC = {
     "CancelErase": {"erase": 32},
 }
 VOTES = {"from": 32, "by": Each([32, 64])}
-PEERS_PART = {"erase": Each([32, UINT, 32, UINT]), "cutoffs": Each([32, UINT, 32])}
+PEERS_PART = {"erase": Each([32, UINT, 32, UINT]), "cutoffs": Each([32, UINT, 32]), "attachments": Optional(Each(32, low=1))}
 OPERATION = [BYTES, 64, Maybe(BYTES), Maybe(BYTES)]
 OPERATION_CORE = [Maybe(32), 32, 16, Maybe(32), ANY, Maybe(32), Maybe(32)]
 COMMIT_CORE = [32, UINT, Maybe(32), 32, UINT, UINT, 32]
-SEALED = {"name": Maybe(TEXT), "streams": Each([32, TEXT, 32, 32]), "previous": Each([32, 32])}
+SEALED = {"name": Maybe(TEXT), "streams": Each([32, TEXT, 32, 32]), "previous": Each([32, 32]), "documents": Optional(Each(16, low=1))}
 MAX_OPERATION = 65536
 MAX_VOID = 1024  # commits without an effect in one log
 MAX_VOTES = 256

@@ -5,7 +5,7 @@ from .dagcbor import ANY, BYTES, TEXT, UINT, Each, Either, Maybe, encode, read, 
 from .errors import BadBox, BadChain, BadShape
 
 SECTION = Either(BYTES, [32])
-STORED = [Maybe(32), Maybe(32), Each(SECTION, 1, 256), 64]
+STORED = [Maybe(32), Maybe(32), Each(SECTION, 1, 2048), 64]
 RANGE = [Maybe(BYTES), 32, UINT, 32, Each(STORED, 1, 512)]
 CONTENT = [UINT, Each([TEXT, ANY])]
 EVENTS = {"app": [TEXT, BYTES], "doc": [TEXT, 16, 16, Each(BYTES)]}

@@ -4,7 +4,7 @@ import json
 import os
 import sqlite3
 
-from . import log
+from . import attachment, log
 from .crypto import H, Device, WRAP
 from .dagcbor import decode, read, want
 from .errors import BadChain, BadPod
@@ -26,7 +26,7 @@ class Store:
             if self.db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
                 raise BadPod("log.db has another application id")
             version = self.db.execute("PRAGMA user_version").fetchone()[0]
-            if version != 2:
+            if version != 3:
                 raise BadPod("log.db has the schema %d" % version)
             if self.db.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
                 raise BadPod("log.db is damaged, says SQLite")
@@ -72,6 +72,20 @@ class Verified:
             self._author(row)
         for row in self.store.rows("SELECT * FROM receipts"):
             self._receipt(row)
+        self.chunks = sum(self._attachment(folder, row) for row in self.store.rows("SELECT * FROM attachments"))
+
+    def _attachment(self, folder, row):
+        for receipt in self.store.rows("SELECT * FROM attachment_receipts WHERE attachment = ?", row["id"]):
+            got = attachment.Receipt(receipt["bytes"])
+            if (got.peer, got.store, got.attachment) != (receipt["peer"], receipt["store"], row["attachment"]):
+                raise BadPod("a receipt that is not what its row says")
+        if row["size"] == 0:
+            return 0
+        manifest = attachment.Manifest(row["manifest"])
+        if manifest.id != row["attachment"]:
+            raise BadPod("a manifest that is filed under another attachment")
+        owner = self.store.full("identities", row["identity"])
+        return attachment.check_file(manifest, row["chunks"], os.path.join(folder, "blobs", owner.hex(), manifest.id.hex()))
 
     def _identity(self, number, identity):
         operations, pending, fold = {}, [], Identity()

@@ -4,7 +4,7 @@ import copy
 import json
 import os
 
-from . import did, link, log, wire
+from . import attachment, did, link, log, wire
 from .crypto import (KDF, Device, ed25519_public, epoch_id, identity_key_id, open_box, padme, plain_hash, seal, unwrap,
                      x25519_public)
 from .dagcbor import decode, encode
@@ -215,6 +215,26 @@ def receipt(v):
         same(getattr(got, name), v["fields"][name], "the receipt's " + name)
 
 
+def attachment_(v):
+    for one in v["attachments"]:
+        manifest = attachment.Manifest(x(one["manifest"]))
+        same(manifest.id, one["id"], "an attachment's id")
+        same(manifest.padded, one["padded"], "its padded length")
+        plain = bytes(n % 251 for n in range(one["size"]))
+        boxes = attachment.seal_chunks(x(one["key"]), plain, [x(nonce) for nonce in one["nonces"]])
+        for box, expected in zip(boxes, one["boxes"]):
+            same(box, expected, "a box sealed again")
+        same([box_hash.hex() for box_hash in manifest.hashes], one["hashes"], "its chunks")
+        if manifest.open(x(one["key"]), one["size"], boxes) != plain:
+            raise BadVector("an attachment that opens to something else")
+        refused(lambda: manifest.open(x(one["key"]), one["size"], boxes[::-1] + boxes[:1]), "chunks in another order")
+    for one in v["refused"]:
+        refused(lambda: attachment.Manifest(x(one)), "the manifest " + one[:40])
+    got = attachment.Receipt(x(v["receipt"]["receipt"]))
+    for name, expected in (("peer", "peer_signing_public"), ("store", "store"), ("attachment", "attachment"), ("time", "time")):
+        same(getattr(got, name), v["receipt"][expected], "the receipt's " + name)
+
+
 def ticket(v):
     for one in v["good"]:
         got = link.read_ticket(one["ticket"])
@@ -246,6 +266,13 @@ def inside(kind, body):
     elif kind in (5, 10):
         for one in body[0]:
             log.Receipt(one)
+    elif kind == 50:
+        for one in body[1]:
+            attachment.Receipt(one)
+    elif kind == 51:
+        attachment.Manifest(body[0])
+    elif kind == 54 and body[2] is not None:
+        attachment.Receipt(body[2])
     elif kind == 4:
         log.read_range(encode(body), log.Start(body[0]).device)
 
@@ -262,7 +289,8 @@ def frames(v):
 
 
 CHECKS = {"keys": keys, "pad": pad, "seal": seal_, "wrap": wrap, "identity": identity, "root": root, "did": did_, "entry": entry, "range": range_,
-          "have": have, "receipt": receipt, "ticket": ticket, "link": link_, "frames": frames}
+          "have": have, "receipt": receipt, "ticket": ticket, "link": link_, "frames": frames,
+          "attachment": attachment_}
 
 
 def check_all(folder):

@@ -7,7 +7,7 @@ from .log import ITEM, RANGE
 
 MAX_FRAME = 2097152
 REASONS = {
-    6: {"unknown-author", "not-a-member", "quota-bytes", "quota-entries", "rate", "too-many-branches", "invalid", "retry", "update-needed", "removed"},
+    6: {"unknown-author", "not-a-member", "quota-bytes", "quota-entries", "rate", "too-many-branches", "invalid", "retry", "update-needed", "removed", "not-wanted", "withheld"},
     9: {"done", "deadline", "budget", "shutting-down", "unknown-identity", "not-a-member", "busy", "invalid"},
 }
 BODIES = {
@@ -32,7 +32,18 @@ BODIES = {
     38: [TEXT],
     39: [],
     40: [32, 64],
+    48: [UINT, 32, 16, Each(32)],
+    49: [Each(32)],
+    50: [Each([32, Maybe(UINT)]), Each(BYTES)],
+    51: [BYTES],
+    52: [32, BYTES],
+    53: [32, UINT, BYTES],
+    54: [32, UINT, Maybe(BYTES)],
+    55: [32, BOOL, UINT, UINT],
+    56: [32, UINT],
+    57: [32, TEXT, UINT],
 }
+REASONS[57] = REASONS[6]
 
 
 def read_frame(data):
@@ -51,7 +62,7 @@ def read_frame(data):
         body = read(data[5:], BODIES[kind], "the body of a frame of kind %d" % kind)
     except ReaderError as error:
         raise BadFrame(str(error)) from None
-    if kind == 0 and body[0] != 1:
+    if kind in (0, 48) and body[0] != 1:
         raise BadFrame("a hello of version %d" % body[0])
     if kind in REASONS and not REASONS[kind] & {item for item in body if type(item) is str}:
         raise BadFrame("a reason that is not in the list")

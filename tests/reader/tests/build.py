@@ -81,7 +81,7 @@ def schema():
     page = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "docs", "formats.md")
     with open(page, encoding="utf-8") as file:
         sql = file.read().split("```sql\n")[1].split("```")[0]
-    return sql + "PRAGMA application_id = 0x72687a31; PRAGMA user_version = 2;"
+    return sql + "PRAGMA application_id = 0x72687a31; PRAGMA user_version = 3;"
 
 
 def pod(folder):

@@ -323,4 +323,4 @@ class CommandLine(unittest.TestCase):
     def test_missing_vectors_fail(self):
         with tempfile.TemporaryDirectory() as folder:
             code, out, _ = self.run_main("vectors", folder)
-            self.assertEqual((code, out.count("missing")), (1, 14))
+            self.assertEqual((code, out.count("missing")), (1, 15))

@@ -1,4 +1,5 @@
 use super::*;
+use crate::document::Expand;
 use automerge::ExpandedChange;
 use proptest::prelude::*;
 
@@ -500,12 +501,15 @@ fn victim() -> (Document, ExpandedChange) {
     let more = edit(&mut b, |e| {
         e.splice_text(&note, 2, 2, "abc")?;
         e.insert(&list, 1, Value::from("new"))?;
+        e.mark(&note, 0..4, "bold", &Value::Bool(true), Expand::After)?;
         e.increment(&path(&["all", "count"]), 2)
     });
     a.apply(&more).unwrap();
     let mut c = a.fork_as(&[3; 32]);
     let last = edit(&mut c, |e| {
         e.splice_text(&note, 3, 1, "x")?;
+        e.mark(&note, 2..6, "link", &Value::from("there"), Expand::None)?;
+        e.unmark(&note, 1..3, "bold", Expand::Both)?;
         e.insert(&list, 0, Value::Null)?;
         e.delete(&["all".into(), "list".into(), 2.into()])?;
         e.increment(&path(&["all", "count"]), 1)?;
@@ -558,6 +562,63 @@ fn a_change_that_jumps_ahead_is_refused() {
     assert!(!withstands(&doc, vec![bytes_of(hostile).unwrap()]));
 }
 
+/// The end of a mark before its beginning; and a beginning and an end in two texts, and in a list.
+#[test]
+fn a_mark_that_would_spoil_the_document_is_refused() {
+    use automerge::legacy::{ElementId, Key, ObjectId, OpType};
+    let (doc, last) = victim();
+    assert!(withstands(&doc, vec![bytes_of(last.clone()).unwrap()]));
+    let end = last
+        .operations
+        .iter()
+        .position(|op| matches!(op.action, OpType::MarkEnd(_)))
+        .unwrap();
+    let list = last
+        .operations
+        .iter()
+        .find(|op| op.insert && op.obj != last.operations[end].obj)
+        .unwrap();
+    let list = list.obj.clone();
+    type Break = Box<dyn Fn(&mut ExpandedChange)>;
+    let breaks: [Break; 4] = [
+        Box::new(move |change| change.operations[end].key = Key::Seq(ElementId::Head)),
+        Box::new({
+            let list = list.clone();
+            move |change| {
+                change.operations[end].obj = list.clone();
+                change.operations[end].key = Key::Seq(ElementId::Head);
+            }
+        }),
+        Box::new(move |change| {
+            for op in &mut change.operations[end - 1..=end] {
+                op.obj = list.clone();
+                op.key = Key::Seq(ElementId::Head);
+            }
+        }),
+        Box::new(move |change| {
+            for op in &mut change.operations[end - 1..=end] {
+                op.obj = ObjectId::Root;
+            }
+        }),
+    ];
+    for (number, broken) in breaks.iter().enumerate() {
+        let mut hostile = last.clone();
+        broken(&mut hostile);
+        let bytes = bytes_of(hostile).unwrap();
+        assert_eq!(check_change(&bytes, Limits::default()), Ok(()), "{number}");
+        assert!(!withstands(&doc, vec![bytes.clone()]), "{number}");
+        // Beside a good one, which it does not take along.
+        let mut both = doc.fork_as(&[8; 32]);
+        let good = edit(&mut both, |e| e.set(&path(&["good"]), Value::Int(1)));
+        let mut ours = doc.clone();
+        assert_eq!(
+            ours.apply(&[good[0].clone(), bytes]),
+            Err(DocumentError::Rejected { index: 1 })
+        );
+        ours.apply(&good).unwrap();
+    }
+}
+
 /// How one operation of a change is made hostile.
 fn twisted(change: &mut ExpandedChange, which: usize, how: u8, counter: u64, actor: u8, value: i64) {
     use automerge::legacy::{ElementId, Key, ObjectId, OpId, OpType};
@@ -580,6 +641,29 @@ fn twisted(change: &mut ExpandedChange, which: usize, how: u8, counter: u64, act
         12 => op.action = OpType::Put(ScalarValue::counter(value)),
         13 => op.action = OpType::Put(ScalarValue::Uint(value as u64)),
         14 => op.action = OpType::MarkEnd(true),
+        19 => {
+            // A mark elsewhere: its end may come to stand before its beginning, or in another object.
+            let Some(end) = change
+                .operations
+                .iter()
+                .position(|op| matches!(op.action, OpType::MarkEnd(_)))
+            else {
+                return;
+            };
+            let other = match value & 7 {
+                0 => Key::Seq(ElementId::Head),
+                1 => Key::Map("key".into()),
+                _ => Key::Seq(ElementId::Id(id.clone())),
+            };
+            // The twist before may have swapped the end to the front.
+            let before = end.saturating_sub(1);
+            let place = if value & 8 > 0 { before } else { end };
+            change.operations[place].key = other;
+            if value & 16 > 0 {
+                change.operations[before].obj = ObjectId::Id(id.clone());
+                change.operations[end].obj = ObjectId::Id(id);
+            }
+        }
         15 => {
             let again = op.clone();
             change.operations.push(again);
@@ -600,7 +684,7 @@ proptest! {
     #[test]
     fn hostile_changes_never_spoil_a_document(
         twists in proptest::collection::vec(
-            (any::<usize>(), 0..20_u8, 0..60_u64, 1..5_u8, any::<i64>()),
+            (any::<usize>(), 0..21_u8, 0..60_u64, 1..5_u8, any::<i64>()),
             1..4,
         )
     ) {
@@ -622,7 +706,7 @@ proptest! {
 fn automerge_alone_can_be_spoilt() {
     let (doc, good) = victim();
     let (mut taken, mut panicked, mut lost) = (0, 0, 0);
-    for how in 0..20 {
+    for how in 0..21 {
         for (which, counter) in (0..6).flat_map(|w| [(w, 3), (w, 25), (w, 59)]) {
             let mut change = good.clone();
             twisted(&mut change, which, how, counter, 2, 5);

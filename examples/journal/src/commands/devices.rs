@@ -1,5 +1,7 @@
 //! Who is of the identity: the list of devices and cloud peers, other names, and removals.
 
+use std::time::Duration;
+
 use rhizome::{Member, Members, Pod, RemovedMember, crypto::PublicKey};
 use serde_json::{Value as Json, json};
 
@@ -8,6 +10,9 @@ use crate::{
     output::{Output, confirmed, count, one_line},
     when,
 };
+
+/// How long a removal may wait for the cloud peers.
+const SYNC_FIRST: Duration = Duration::from_secs(10);
 
 /// Lists them.
 pub async fn list(pod: &Pod, output: &Output) -> Result<(), Failure> {
@@ -54,7 +59,13 @@ pub async fn remove(pod: &Pod, output: &Output, whom: &str, yes: bool) -> Result
     }
     let proposal = match member.cloud {
         true => pod.remove_peer(member.key).await?,
-        false => pod.remove_device(member.key).await?,
+        false => {
+            // What only a cloud peer has of it would not count. Who cannot be met now keeps nobody from removing it.
+            if let Err(error) = pod.sync_once(SYNC_FIRST, None).await {
+                output.note(&format!("not synced first: {error}"));
+            }
+            pod.remove_device(member.key).await?
+        }
     };
     let json = json!({"key": member.key.to_string(), "name": member.name, "proposal": proposal.to_string()});
     output.result(&json, || {

@@ -9,7 +9,7 @@ use super::{dir, options, words};
 use crate::{
     cli::{Cli, Join, Link},
     failure::Failure,
-    output::{Output, confirmed},
+    output::{Output, confirmed, count},
 };
 
 /// How long a code is good that is shown here.
@@ -46,6 +46,16 @@ pub async fn join(cli: &Cli, output: &Output, join: &Join) -> Result<(), Failure
         format!("joined {did}\n`journal sync` brings what is there")
     });
     pod.shutdown().await;
+    Ok(())
+}
+
+/// Takes in what was written in another folder.
+pub async fn take_in(pod: &Pod, output: &Output, other: &Pod) -> Result<(), Failure> {
+    let taken = pod.take_in(other).await?;
+    output.result(&json!({"entries": taken.documents, "events": taken.events}), || {
+        let entries = count(taken.documents, "entry", "entries");
+        format!("took in {entries}; the other folder is as it was")
+    });
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! Looking at entries.
 
-use rhizome::{DocumentId, Holder, ListCursor, Pod};
+use rhizome::{DocumentId, Holder, ListCursor, Pod, Query, QueryCursor};
 use serde_json::json;
 
+use super::searching::{from_hex, hex};
 use crate::{
-    entry::{COLLECTION, DATE, find, get},
+    entry::{COLLECTION, DATE, TAGS, find, get},
     failure::Failure,
     output::{Output, one_line, printable},
     when,
@@ -14,32 +15,32 @@ use crate::{
 const PAGE: u32 = 200;
 const TITLE_WIDTH: usize = 72;
 
-/// Lists entries, newest first.
-pub async fn list(pod: &Pod, output: &Output, limit: u32, after: Option<&str>, all: bool) -> Result<(), Failure> {
-    let mut after = after.map(read_cursor).transpose()?;
+/// Lists entries, newest first; with `tag` only those that have it.
+pub async fn list(
+    pod: &Pod,
+    output: &Output,
+    limit: u32,
+    after: Option<&str>,
+    all: bool,
+    tag: Option<&str>,
+) -> Result<(), Failure> {
+    let mut after = after.map(str::to_owned);
     let mut entries = Vec::new();
     let next = loop {
-        let page = pod
-            .list(COLLECTION, DATE, after, if all { PAGE } else { limit })
-            .await?;
-        for row in &page.rows {
-            let title = match row.fields.get("title").and_then(|title| title.as_str()) {
-                Some(title) if !title.is_empty() => title.to_owned(),
-                // A long title, or none: the row does not carry it.
-                _ => get(pod, row.document).await?.headline().to_owned(),
-            };
+        let (rows, next) = page(pod, tag, after.as_deref(), if all { PAGE } else { limit }).await?;
+        for (document, date, fields) in rows {
+            let title = headline(pod, document, &fields).await?;
             if all && !output.is_json() {
-                output.text(&line(row.document, row.millis, &title));
+                output.text(&line(document, date, &title));
             } else {
-                entries.push((row.document, row.millis, title));
+                entries.push((document, date, title));
             }
         }
-        after = page.next;
+        after = next;
         if !all || after.is_none() {
             break after;
         }
     };
-    let next = next.map(|cursor| format!("{}:{}", cursor.millis, cursor.document));
     if output.is_json() {
         let rows = entries
             .iter()
@@ -59,13 +60,59 @@ pub async fn list(pod: &Pod, output: &Output, limit: u32, after: Option<&str>, a
     Ok(())
 }
 
-fn line(document: DocumentId, date: i64, title: &str) -> String {
+type Row = (DocumentId, i64, serde_json::Value);
+
+/// A page of entries, and the cursor of the next.
+async fn page(
+    pod: &Pod,
+    tag: Option<&str>,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<(Vec<Row>, Option<String>), Failure> {
+    let Some(tag) = tag else {
+        let page = pod
+            .list(COLLECTION, DATE, after.map(read_cursor).transpose()?, limit)
+            .await?;
+        let next = page.next.map(|cursor| format!("{}:{}", cursor.millis, cursor.document));
+        let rows = page.rows.into_iter().map(|row| (row.document, row.millis, row.fields));
+        return Ok((rows.collect(), next));
+    };
+    let mut query = Query::new().contains(TAGS, tag).sort(DATE).descending().limit(limit);
+    if let Some(after) = after {
+        let cursor = from_hex(after).and_then(|bytes| QueryCursor::from_bytes(&bytes));
+        query = query.after(cursor.ok_or_else(not_a_cursor)?);
+    }
+    let page = pod.query(COLLECTION, query).await?;
+    let date = |fields: &serde_json::Value| fields[DATE].as_i64().unwrap_or_default();
+    let rows = page
+        .rows
+        .into_iter()
+        .map(|row| (row.document, date(&row.fields), row.fields));
+    Ok((rows.collect(), page.next.map(|next| hex(&next.to_bytes()))))
+}
+
+/// What an entry is called in a list.
+pub async fn headline(pod: &Pod, document: DocumentId, fields: &serde_json::Value) -> Result<String, Failure> {
+    match fields.get("title").and_then(|title| title.as_str()) {
+        Some(title) if !title.is_empty() => Ok(title.to_owned()),
+        // A long title, or none: the row does not carry it.
+        _ => Ok(get(pod, document).await?.headline().to_owned()),
+    }
+}
+
+/// An entry in a list.
+pub fn line(document: DocumentId, date: i64, title: &str) -> String {
     format!(
         "{}  {}  {}",
         document.short(),
         when::show(date),
         one_line(title, TITLE_WIDTH)
     )
+}
+
+fn not_a_cursor() -> Failure {
+    let message = "--after wants the cursor that a page ended with".to_owned();
+    Failure::new("usage", message)
 }
 
 fn read_cursor(text: &str) -> Result<ListCursor, Failure> {
@@ -76,10 +123,7 @@ fn read_cursor(text: &str) -> Result<ListCursor, Failure> {
             document: read_id(document)?,
         })
     };
-    read().ok_or_else(|| {
-        let message = "--after wants the cursor that a page ended with".to_owned();
-        Failure::new("usage", message)
-    })
+    read().ok_or_else(not_a_cursor)
 }
 
 fn read_id(text: &str) -> Option<DocumentId> {

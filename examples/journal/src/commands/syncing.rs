@@ -232,6 +232,7 @@ fn what_happened(alarm: AlarmKind) -> &'static str {
         AlarmKind::PeerLoss => "a peer lost what it had said it holds: it is sent again",
         AlarmKind::Equivocation => "whoever orders the identity's changes signed two different ones for one place",
         AlarmKind::HiddenCommits => "whoever orders the identity's changes keeps some from this device",
+        AlarmKind::WrongErasure => "a device had something else erased than it said: what is here of that is kept",
     }
 }
 

@@ -175,7 +175,7 @@ fn examine(words: &str, mut ask: impl FnMut(usize) -> Option<Zeroizing<String>>,
 }
 
 /// The words that a person types or a script pipes; never from the command line, which other users of the machine can read.
-fn typed() -> Result<Zeroizing<String>, Failure> {
+pub(super) fn typed() -> Result<Zeroizing<String>, Failure> {
     let stdin = std::io::stdin();
     let mut words = Zeroizing::new(String::with_capacity(4096));
     if !stdin.is_terminal() {

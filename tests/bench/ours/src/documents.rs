@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Instant};
 
 use clap::Args;
-use rhizome::{DocumentEdit, Pod, Value as Field, path};
+use rhizome::{DocumentEdit, Index, Pod, Schema, Value as Field, path};
 use serde_json::{Value, json};
 
 use crate::{Failure, beside, meter, people};
@@ -41,8 +41,8 @@ pub struct Idle {
     count: usize,
 }
 
-/// Documents in one call: what the pod puts into one entry.
-const AT_ONCE: usize = 256;
+/// Documents in one call: about what the pod puts into one entry.
+const AT_ONCE: usize = 2000;
 
 pub async fn write(pod: &Pod, from: usize, count: usize) -> Result<(), Failure> {
     for first in (from..from + count).step_by(AT_ONCE) {
@@ -62,6 +62,8 @@ pub async fn write(pod: &Pod, from: usize, count: usize) -> Result<(), Failure> 
 
 pub async fn make(making: Making) -> Result<Value, Failure> {
     let pod = people::create(&making.dir, "phone").await?;
+    // Before the documents: each is in the index as soon as it is there.
+    pod.declare("journal", Schema::new().index(Index::on("date"))).await?;
     let began = Instant::now();
     write(&pod, 0, making.count).await?;
     pod.shutdown().await;

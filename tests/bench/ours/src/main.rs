@@ -4,13 +4,18 @@
 mod append;
 mod calls;
 mod catchup;
+#[path = "../../shared/diary.rs"]
+mod diary;
 mod documents;
+mod journal;
 mod live;
 mod meter;
 mod people;
 mod rotate;
+mod trace;
 mod verify;
 mod wake;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -46,6 +51,18 @@ enum Program {
     Open(documents::Opening),
     /// Makes a pod and calls it, again and again.
     Calls(calls::Options),
+    /// Makes a journal, all of it durable and in its index.
+    Import(journal::Importing),
+    /// Reads entries of a journal by id, and by a range of dates.
+    Query(journal::Asking),
+    /// Opens a journal and searches it.
+    Search(journal::Asking),
+    /// Makes two devices with a journal and a cloud peer.
+    MakeWatch(watch::Making),
+    /// Watches a page of a journal while it is edited, here and on the other device.
+    Watch(watch::Options),
+    /// Replays the edits of a text through an open document.
+    Trace(trace::Options),
     /// Makes three devices with documents and a cloud peer, all with everything.
     MakeIdle(documents::Idle),
     /// Syncs a pod once and counts the bytes.
@@ -70,6 +87,12 @@ async fn run(program: Program) -> Result<Value, Failure> {
         Program::MakeDocuments(making) => documents::make(making).await,
         Program::Open(opening) => documents::open(opening).await,
         Program::Calls(options) => calls::call(options).await,
+        Program::Import(importing) => journal::import(importing).await,
+        Program::Query(asking) => journal::query(asking).await,
+        Program::Search(asking) => journal::search(asking).await,
+        Program::MakeWatch(making) => watch::make(making).await,
+        Program::Watch(options) => watch::watch(options).await,
+        Program::Trace(options) => trace::replay(options).await,
         Program::MakeIdle(idle) => documents::make_idle(idle).await,
         Program::Sync(options) => wake::sync(options).await,
         Program::Writer(options) => wake::write(options).await,

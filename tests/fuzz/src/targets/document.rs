@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::OnceLock};
 use automerge::Change;
 use miniz_oxide::{deflate::compress_to_vec, inflate::decompress_to_vec_with_limit};
 use rhizome::{
-    Document, DocumentError, Value,
+    Document, DocumentError, Expand, Lean, Value,
     document::{
         Limits,
         chunk::{check_change, open_change},
@@ -202,7 +202,7 @@ pub fn base() -> &'static History {
 /// Tails of changes that continue the base document: for seeds.
 pub fn tails() -> Vec<Vec<u8>> {
     type Work = fn(&mut rhizome::Edit<'_>) -> Result<(), DocumentError>;
-    let edits: [Work; 9] = [
+    let edits: [Work; 12] = [
         |edit| edit.splice_text(&path(["text"]), 0, 2, "the"),
         |edit| edit.splice_text(&path(["text"]), 0, 20, ""),
         |edit| edit.increment(&path(["count"]), -5),
@@ -224,6 +224,17 @@ pub fn tails() -> Vec<Vec<u8>> {
                 edit.set(&path([format!("field {n}").as_str()]), Value::Int(n))?;
             }
             edit.set(&path(["count"]), Value::Bool(true))
+        },
+        |edit| edit.mark(&path(["text"]), 2..10, "bold", &Value::Bool(true), Expand::After),
+        |edit| {
+            edit.mark(&path(["text"]), 0..4, "link", &Value::from("there"), Expand::None)?;
+            edit.splice_text(&path(["text"]), 1, 6, "marked")?;
+            edit.unmark(&path(["text"]), 2..9, "bold", Expand::Both)
+        },
+        |edit| {
+            edit.set_text(&path(["text"]), "")?;
+            edit.set_text(&path(["rich"]), "more")?;
+            edit.mark(&path(["rich"]), 0..4, "bold", &Value::Date(5), Expand::Before)
         },
     ];
     let of = |document: &Document, edit: &Work| {
@@ -312,6 +323,52 @@ fn check(history: &History) {
     if let Ok(((), change)) = change {
         for change in &change {
             assert!(check_change(change, Limits::default()).is_ok());
+        }
+    }
+    look_back(&loaded);
+}
+
+/// Its history is read, and goes back and forth, whatever it is.
+fn look_back(document: &Document) {
+    let text = path(["text"]);
+    if let Some(spans) = document.spans(&text) {
+        let letters: String = spans.iter().map(|span| span.text.as_str()).collect();
+        assert_eq!(
+            Some(letters),
+            document.text(&text),
+            "spans of other letters than the text"
+        );
+        let cursor = document.cursor(&text, 0, Lean::After).expect("a text has a beginning");
+        assert_eq!(document.position(&text, &cursor), Some(0));
+    }
+    drop(document.blame(&text));
+    let heads = document.heads();
+    let changes = document.changes_since(&[]);
+    let versions: Vec<_> = changes
+        .iter()
+        .filter_map(|change| inspect(change, Limits::default()).ok())
+        .collect();
+    for version in versions.iter().rev().take(3) {
+        let shown = document.value_at(&[version.hash]).expect("a version of its own");
+        drop(
+            document
+                .differences(&[version.hash], &heads)
+                .expect("versions of its own"),
+        );
+        let mut back = document.fork_as(&ACTORS[2]);
+        if let Ok(made) = back.restore(&version.hash) {
+            // What is unlike itself (NaN), or lies too deep, or counts too far, may be left.
+            drop(shown);
+            assert!(
+                made.iter()
+                    .all(|change| check_change(change, Limits::default()).is_ok())
+            );
+        }
+        let mut back = document.fork_as(&ACTORS[2]);
+        if let Ok(Some(made)) = back.undo(&[version.hash]) {
+            assert!(check_change(&made, Limits::default()).is_ok());
+            let again = Document::load(&back.save(), &ACTORS[2]).expect("an undo that cannot be loaded");
+            assert!(same(&again.value(), &back.value()), "loaded an undo reads otherwise");
         }
     }
 }

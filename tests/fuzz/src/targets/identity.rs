@@ -176,7 +176,7 @@ pub fn propose(input: &mut Input<'_>, state: &State) -> Vec<u8> {
     let peers = match kind & 0x30 {
         0x10 => Some(encode(&PeersPart {
             cutoffs: vec![Cutoff(Hash([input.byte(); 32]), input.number(), Hash([1; 32]))],
-            erase: Vec::new(),
+            ..PeersPart::default()
         })),
         0x20 => Some(input.chunk().to_vec()),
         _ => None,

@@ -139,6 +139,7 @@ impl<'a> Talk<'a> {
                     .map(|_| propose(input, &known.tentative))
                     .collect();
                 Message::Hello {
+                    features: 0,
                     identity: self.replica.identity(),
                     digest: if kind & 0x80 != 0 { digest } else { Hash([9; 32]) },
                     store: self.store,

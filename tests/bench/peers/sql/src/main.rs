@@ -1,6 +1,9 @@
 //! The rows of the bench in SQLite, plain or SQLCipher: this file is built twice, with one and with the other. Says in one line of JSON what
 //! it did and how long that took.
 
+#[path = "../../../shared/diary.rs"]
+mod diary;
+mod journal;
 mod meter;
 mod rows;
 mod shown;
@@ -28,6 +31,14 @@ enum Program {
     MakeDocuments(shown::Making),
     /// Opens it and lists the first by date.
     Open(shown::Opening),
+    /// Makes a journal, with an index by date.
+    Import(journal::Importing),
+    /// Reads rows of a journal by id, and by a range of dates.
+    Query(journal::Asking),
+    /// Changes the dates of rows, one at a time.
+    Update(journal::Asking),
+    /// Opens a journal and searches it.
+    Search(journal::Asking),
     /// Checks an Ed25519 signature for each row and inserts it.
     Verify(signed::Options),
     /// Says which library this is.
@@ -83,6 +94,10 @@ fn main() -> ExitCode {
         Program::Append(options) => rows::append(&options),
         Program::MakeDocuments(making) => shown::make(&making),
         Program::Open(opening) => shown::open(&opening),
+        Program::Import(importing) => journal::import(&importing),
+        Program::Query(asking) => journal::query(&asking),
+        Program::Update(asking) => journal::update(&asking),
+        Program::Search(asking) => journal::search(&asking),
         Program::Verify(options) => signed::verify(&options),
         Program::Version => version(),
     };

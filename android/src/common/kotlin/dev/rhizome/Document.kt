@@ -20,6 +20,18 @@ public class Document internal constructor(private val handle: DocumentHandle) :
     /** The value of a top-level field, if there is one. */
     public operator fun get(field: String): Value? = get(path(field))
 
+    /** A text in pieces with their marks, unsaved edits among it; `null` if no text is there. */
+    public fun spans(path: List<PathKey>): List<Span>? = instant { handle.spans(path) }
+
+    /**
+     * A cursor at place [at] of a text: it stays where it is while others write before and after it, and is a string to be kept. In letters that are
+     * not saved yet it means something to this object only.
+     */
+    public fun cursor(path: List<PathKey>, at: Int, lean: Lean = Lean.BEFORE): String = instant { handle.cursor(path, place(at), lean) }
+
+    /** Where a cursor is now; `null` if it is of another text, or of letters that are not here. */
+    public fun position(path: List<PathKey>, cursor: String): Int? = instant { handle.position(path, cursor) }?.toInt()
+
     /** Edits it in memory: all of [edits] or, if it throws, none. */
     public fun edit(edits: Edits.() -> Unit) {
         val list = Edits().apply(edits).list
@@ -34,6 +46,15 @@ public class Document internal constructor(private val handle: DocumentHandle) :
 
     /** Saves, and brings in what others wrote since; gives whether the document shows something else now. */
     public suspend fun refresh(): Boolean = awaiting { handle.refresh(it) }
+
+    /**
+     * Saves, and takes back what this device did last in it and did not take back yet, by a new change; what others wrote stays, and comes in. Gives
+     * whether there was anything to take back.
+     */
+    public suspend fun undo(): Boolean = awaiting { handle.undo(it) }
+
+    /** Saves, and does again what was taken back last, if this device did not edit it since. Gives whether there was anything. */
+    public suspend fun redo(): Boolean = awaiting { handle.redo(it) }
 
     /** Forgets the edits since the last save. */
     public suspend fun discard(): Unit = awaiting { handle.discard(it) }
@@ -80,6 +101,23 @@ public class Edits internal constructor() {
     /** Adds to a counter. */
     public fun increment(path: List<PathKey>, by: Long) {
         list += EditOp.Increment(path, by)
+    }
+
+    /** In a text, sets the mark [name] from [start] up to [end]; [expand] says whether text put in at its ends gets it. */
+    public fun mark(
+        path: List<PathKey>,
+        start: Int,
+        end: Int,
+        name: String,
+        value: Value = Value.Bool(true),
+        expand: Expand = Expand.AFTER,
+    ) {
+        list += EditOp.Mark(path, place(start), place(end), name, value, expand)
+    }
+
+    /** In a text, takes the mark [name] away from [start] up to [end]; [expand] says whether text put in at its ends stays without it. */
+    public fun unmark(path: List<PathKey>, start: Int, end: Int, name: String, expand: Expand = Expand.AFTER) {
+        list += EditOp.Unmark(path, place(start), place(end), name, expand)
     }
 }
 

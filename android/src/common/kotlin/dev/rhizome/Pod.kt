@@ -39,6 +39,34 @@ public class Pod internal constructor(internal val handle: PodHandle) : AutoClos
     /** An event log for one kind of data. There is nothing of a stream before the first event in it. */
     public fun stream(label: String): Stream = Stream(instant { handle.stream(label) })
 
+    /** Photos, audio and files that documents refer to. */
+    public val attachments: Attachments get() = Attachments(handle)
+
+    /**
+     * Deletes documents; gives the proposals' ids. They are gone from every list at once, here and on each device that learns of it; [trash] names
+     * them, and [cancelErase] brings them back, until seven days after the deletion was put in order. From then on every device and cloud peer drops
+     * their text and attachments. [RhizomeException.NotFound] if one is not here: then none is deleted.
+     */
+    public suspend fun eraseDocuments(ids: List<String>): List<String> = awaiting { handle.eraseDocuments(ids, it) }
+
+    /** As [eraseDocuments], one. */
+    public suspend fun eraseDocument(id: String): List<String> = eraseDocuments(listOf(id))
+
+    /**
+     * Deletes a document for good, by the 24 [words]: each device and cloud peer that hears of it drops its text. Nothing brings it back. Also for what
+     * is in the trash. [RhizomeException.InvalidInput] with the code `wrong-words` if these are not the identity's.
+     */
+    public suspend fun eraseDocumentAtOnce(id: String, words: String): List<String> = awaiting { handle.eraseDocumentAtOnce(id, words, it) }
+
+    /**
+     * Brings a deleted document back, in time. Of others that were deleted in the same call, the seven days begin anew. [RhizomeException.NotFound] if
+     * it is not in the trash, [RhizomeException.Refused] if it is too late.
+     */
+    public suspend fun cancelErase(id: String): Unit = awaiting { handle.cancelErase(id, it) }
+
+    /** The documents that were deleted and can still be brought back, the latest first. */
+    public suspend fun trash(): List<Trashed> = awaiting { handle.trash(it) }
+
     /** The pod's state, with its reasons. */
     public suspend fun status(): Status = awaiting { handle.status(it) }
 

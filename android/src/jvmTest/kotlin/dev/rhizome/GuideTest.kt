@@ -1,11 +1,63 @@
 package dev.rhizome
 
+import kotlinx.coroutines.coroutineScope
+import kotlinx.coroutines.flow.launchIn
+import kotlinx.coroutines.flow.onEach
+import kotlinx.serialization.Serializable
 import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
+import java.time.Instant
 import kotlin.time.Duration.Companion.seconds
+
+@Serializable
+data class Line(
+    @Serializable(with = DateSerializer::class) val date: Instant,
+    @CollaborativeText val text: String,
+    val mood: String? = null,
+)
 
 /** What the guide shows. */
 class GuideTest {
+    @Test
+    fun `objects, live queries, search, undo and deletion`() = running {
+        Folder().use { folder ->
+            val (pod, _) = Pod.create(folder.options(), TestKeeper(), "laptop")
+            val now = Instant.ofEpochMilli(1_700_000_000_000)
+            val said = mutableListOf<Any>()
+            val show = { what: List<Any> -> said += what.size }
+            coroutineScope {
+                val reading = this
+                // guide: kotlin-objects
+                val journal = pod.collection("journal")
+                journal.declare(
+                    schema {
+                        index("mood", "date")
+                        search("text")
+                    },
+                )
+                val id = journal.add(Line(now, "a hedgehog", "calm")).id // Line is @Serializable, its text @CollaborativeText
+                journal.update<Line>(id) { it.copy(text = "${it.text} ran past") } // writes what is different, nothing else
+
+                val calm = query {
+                    equal("mood", "calm")
+                    sort("date")
+                    descending()
+                }
+                val live = journal.queryFlow(calm).onEach { rows -> show(rows) }.launchIn(reading) // now, and whenever it is another
+                show(journal.search("hedge", typing = true).hits) // the best first, with excerpts
+                journal.undo(id) // this device's last edit, never another's
+                pod.eraseDocument(id) // in pod.trash() for seven days: pod.cancelErase(id)
+                // guide: end
+                until("the query tells that nothing is left") { said.lastOrNull() == 0 }
+                live.cancel()
+                assertEquals("a hedgehog", pod.trash().single().value["text"].text)
+                assertTrue(1 in said)
+            }
+            pod.close()
+        }
+    }
+
     @Test
     fun `editing, a cloud peer, and the truth about what is where`() = running {
         Folder().use { folder ->

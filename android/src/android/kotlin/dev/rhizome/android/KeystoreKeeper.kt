@@ -28,7 +28,7 @@ import javax.crypto.spec.GCMParameterSpec
  * Keeps device secrets: each in a file of its own that no backup holds, wrapped by a key of the Android Keystore that cannot leave this phone.
  *
  * A secret is *locked* until the phone was unlocked once since it started, and whenever the Keystore says that it cannot answer now. It is *absent* when its
- * file or its key is gone for good: the app was restored on another phone, or its data was cleared. Anything else is a failure that says so.
+ * file or its key is gone for good: the app was restored on another phone, its data was cleared, or the Keystore was. Anything else is a failure that says so.
  */
 public class KeystoreKeeper(context: Context) : SecretKeeper {
     private val context = context.applicationContext
@@ -54,6 +54,9 @@ public class KeystoreKeeper(context: Context) : SecretKeeper {
                 KeptSecret.Found(cipher.doFinal(wrapped, 1 + NONCE, wrapped.size - 1 - NONCE))
             } catch (_: KeyPermanentlyInvalidatedException) {
                 KeptSecret.Absent
+            } catch (e: UnrecoverableKeyException) {
+                // The Keystore was cleared. If it is mistaken, nothing is lost: the folder is left as it is until the recovery words open it.
+                if (isTransient(e)) KeptSecret.Locked else KeptSecret.Absent
             } catch (_: AEADBadTagException) {
                 throw KeeperException.Failed("the file of the device secret is damaged")
             }
@@ -120,9 +123,6 @@ public class KeystoreKeeper(context: Context) : SecretKeeper {
     } catch (e: Exception) {
         when {
             isTransient(e) -> locked()
-
-            // Its key is there and cannot be read, now or later: the Keystore was cleared.
-            e is UnrecoverableKeyException -> throw KeeperException.Failed("the Keystore has lost the key of the device secret")
 
             e is IOException -> throw KeeperException.Failed("the file of the device secret cannot be used: ${e.javaClass.simpleName}")
 

@@ -67,8 +67,10 @@ class KeystoreKeeperTest {
         assertEquals(KeptSecret.Locked, keeper.load(id))
         FakeKeystore.failure = { ProviderException("the Keystore is busy", transientError()) }
         assertEquals(KeptSecret.Locked, keeper.load(id))
+        FakeKeystore.failure = { UnrecoverableKeyException().apply { initCause(transientError()) } }
+        assertEquals(KeptSecret.Locked, keeper.load(id))
         FakeKeystore.failure = { UnrecoverableKeyException() }
-        thrown<KeeperException.Failed> { keeper.load(id) }
+        assertEquals(KeptSecret.Absent, keeper.load(id))
         FakeKeystore.failure = { ProviderException("broken") }
         thrown<KeeperException.Failed> { keeper.load(id) }
         FakeKeystore.failure = null

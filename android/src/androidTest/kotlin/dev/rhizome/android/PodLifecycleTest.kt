@@ -23,7 +23,11 @@ import dev.rhizome.linkCloud
 import dev.rhizome.runningHere
 import dev.rhizome.thrown
 import dev.rhizome.until
+import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.delay
+import kotlinx.coroutines.flow.catch
+import kotlinx.coroutines.launch
 import org.junit.After
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
@@ -40,6 +44,7 @@ import org.robolectric.annotation.Config
 import org.robolectric.shadow.api.Shadow
 import org.robolectric.shadows.ShadowNetworkCapabilities
 import org.robolectric.util.ReflectionHelpers
+import java.util.Collections
 import kotlin.time.Duration
 import kotlin.time.Duration.Companion.hours
 import kotlin.time.Duration.Companion.milliseconds
@@ -211,13 +216,21 @@ class PodLifecycleTest {
         CloudProcess(folder.file.resolve("cloud")).use { linkCloud(pod, it) }
         pod.write()
         install(deadline = 10.minutes)
+        val reasons = Collections.synchronizedSet(mutableSetOf<String>())
+        val told =
+            CoroutineScope(Dispatchers.Default).launch {
+                pod.statusFlow().catch { }.collect { status -> (status.sync as? SyncState.Waiting)?.let { reasons += it.reason.kind } }
+            }
         service.onStartJob(parameters(JOB))
         delay(200)
         assertFalse(shadowOf(service).isJobFinished)
         assertTrue(service.onStopJob(parameters(JOB)))
         until("the pod rests") { suspended() }
+        told.cancel()
         // What the system stopped, the app does not finish.
         assertFalse(shadowOf(service).isJobFinished)
+        // It was ended: one that went on behind its back would have found the peer away.
+        assertTrue("$reasons", reasons.isNotEmpty() && "peer-unreachable" !in reasons)
     }
 
     @Test
