@@ -4,6 +4,7 @@
 //! Automerge only after the author's signature was checked, and after [`chunk`] has walked them under its limits.
 
 mod attachment;
+mod bytes;
 pub mod chunk;
 mod collection;
 mod conflicts;
@@ -11,6 +12,7 @@ mod cursor;
 #[allow(clippy::module_inception)] // The house names a file after its one idea.
 mod document;
 mod draft;
+mod edit;
 mod fold;
 mod history;
 mod inverse;
@@ -19,6 +21,7 @@ mod key;
 mod marks;
 mod op;
 mod query;
+mod read;
 mod schema;
 mod search;
 mod tree;
@@ -30,8 +33,9 @@ pub use chunk::{ChunkError, Limits};
 pub use collection::Asked;
 pub use conflicts::Candidate;
 pub use cursor::{Cursor, Lean};
-pub use document::{Applied, Document, DocumentError, Edit, Key, MAX_DEPTH, MAX_PENDING_BYTES, inspect};
+pub use document::{Applied, Document, DocumentError, Key, MAX_DEPTH, MAX_PENDING_BYTES, inspect};
 pub(crate) use draft::{Draft, NewChange};
+pub use edit::Edit;
 pub(crate) use fold::holds_only;
 pub use fold::{Documents, ErasedShown, Fold, Folded, ListRow, Page};
 pub use history::{Authored, ChangeId, ChangeKind, Changed, Difference, TextPiece};

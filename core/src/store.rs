@@ -21,7 +21,7 @@ mod writer;
 
 pub use attachments::AttachmentRow;
 pub use blobs::{BlobWriter, Blobs, MOST_AT_ONCE};
-pub use collections::{Build, Definition, DefinitionKind, DocumentRow, Entries, KeyRow, Slice};
+pub use collections::{Build, Definition, DefinitionKind, DocumentRow, Entries, KeyRow, Shown, Slice};
 pub use database::{Read, Write, sqlite_source_id};
 pub use entries::{Appended, BranchHead, OwnLog};
 pub use erasing::ErasureNote;

@@ -211,7 +211,7 @@ fn what_is_in_the_trash_comes_back_although_the_views_were_damaged() {
     let spoil = beside.with(|views| {
         let mut row = views.document(&B)?.unwrap();
         row.state = vec![1, 2, 3];
-        views.put_document(&row, "{}", &Default::default())
+        views.put_document(&row, &Default::default(), &Default::default())
     });
     spoil.unwrap();
     beside.close();

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Document, Documents, Hit, Index, ListRow, Page, Query, QueryError, QueryPage, QueryRow, Schema, Search,
+    DocumentError, Documents, Hit, Index, ListRow, Page, Query, QueryError, QueryPage, QueryRow, Schema, Search,
     SearchCursor, SearchField, SearchPage, Value,
-    fold::{READER, damaged},
+    fold::damaged,
     key,
     words::{Excerpt, MAX_TEXT, Wanted, indexed},
 };
@@ -13,12 +13,15 @@ use crate::{
     crypto::{decode, encode},
     log::DocumentId,
     store::{
-        Build, Definition, DefinitionKind, DocumentRow, Entries, ListCursor, Match, Slice, StoreError, ViewsWrite,
+        Build, Definition, DefinitionKind, DocumentRow, Entries, ListCursor, Match, Shown, Slice, StoreError,
+        ViewsWrite,
     },
 };
 
 /// Documents that are gone through in one transaction of a build.
 const BUILT_AT_ONCE: u32 = 16;
+/// Strings longer than this are not repeated in lists.
+const LISTED_CHARS: usize = 200;
 
 /// What is kept of a collection's documents.
 #[derive(Default)]
@@ -89,8 +92,33 @@ fn text(field: &SearchField, document: &Value) -> String {
 }
 
 /// Keeps a document as it is now.
-pub(super) fn put(views: &ViewsWrite<'_>, row: &DocumentRow, fields: &str, value: &Value) -> Result<(), StoreError> {
-    views.put_document(row, fields, &Kept::of(views, &row.collection)?.entries(value))
+pub(super) fn put(views: &ViewsWrite<'_>, row: &DocumentRow, value: &Value) -> Result<(), StoreError> {
+    let shown = Shown {
+        fields: listed(value),
+        value: value.to_bytes(),
+    };
+    views.put_document(row, &shown, &Kept::of(views, &row.collection)?.entries(value))
+}
+
+/// What a document shows, from the bytes that the views keep of it.
+pub(super) fn read_shown(bytes: &[u8]) -> Result<Value, StoreError> {
+    Value::from_bytes(bytes).ok_or_else(|| damaged(DocumentError::Damaged))
+}
+
+/// What lists show of a document: its short fields as JSON.
+fn listed(value: &Value) -> String {
+    let mut fields = serde_json::Map::new();
+    if let Value::Map(map) = value {
+        for (name, value) in map {
+            match value {
+                Value::Text(_) | Value::List(_) | Value::Map(_) | Value::Bytes(_) => continue,
+                Value::String(text) if text.chars().count() > LISTED_CHARS => continue,
+                _ => {}
+            }
+            fields.insert(name.clone(), value.to_json());
+        }
+    }
+    serde_json::Value::Object(fields).to_string()
 }
 
 /// Everything that was declared, as it must be again should the views be made anew.
@@ -208,9 +236,8 @@ impl Documents {
             };
             let kept = Kept::of(views, &build.collection)?;
             let some = views.to_build(&build, BUILT_AT_ONCE)?;
-            for (row, id, state) in &some {
-                let document = Document::load(state, &READER).map_err(damaged)?;
-                views.put_entries(*row, id, &kept.entries(&document.value()))?;
+            for (row, id, shown) in &some {
+                views.put_entries(*row, id, &kept.entries(&read_shown(shown)?))?;
             }
             match some.last() {
                 Some((_, last, _)) if some.len() == BUILT_AT_ONCE as usize => {
@@ -418,10 +445,10 @@ fn excerpts(
     fields: &[SearchField],
     wanted: &Wanted,
 ) -> Result<Vec<(super::FieldPath, Excerpt)>, StoreError> {
-    let Some(row) = views.document(document)? else {
+    let Some(shown) = views.shown(document)? else {
         return Ok(Vec::new());
     };
-    let document = Document::load(&row.state, &READER).map_err(damaged)?.value();
+    let document = read_shown(&shown)?;
     let found = fields.iter().filter_map(|field| {
         let excerpt = wanted.excerpt(&text(field, &document))?;
         Some((field.path.clone(), excerpt))

@@ -4,7 +4,8 @@ use automerge::{Automerge, ObjId, ObjType, Prop, ROOT, ReadDoc, Value as Automer
 
 use super::{
     Document, Key, MAX_DEPTH, Value,
-    document::{Node, at, guard, read, scalar, suits},
+    document::guard,
+    read::{Node, at, read, scalar, suits},
 };
 
 /// One of the values of a place in a document.

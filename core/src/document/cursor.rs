@@ -6,8 +6,9 @@ use automerge::{ChangeHash, Cursor as AutomergeCursor, ObjId, ReadDoc};
 
 use super::{
     Document, DocumentError, Key,
-    document::{guard, is_boundary},
+    document::guard,
     marks::text_at,
+    read::is_boundary,
     tree::{self, element},
 };
 

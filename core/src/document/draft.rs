@@ -5,8 +5,9 @@ use automerge::{ActorId, AutoCommit, ChangeHash, LoadOptions, ROOT, transaction:
 use super::{
     Cursor, Document, DocumentError, Edit, EditOp, Key, Lean, Limits, Span, Value,
     cursor::{cursor, position},
-    document::{ENCODING, get, guard, made, read_map},
+    document::{ENCODING, guard, made},
     marks::{spans, text_at},
+    read::{get, read_map},
 };
 
 /// The hash of a change that was just made, and its bytes for peers.

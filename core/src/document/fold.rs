@@ -33,9 +33,7 @@ const BATCH_BYTES: usize = 1 << 20;
 const ATTEMPTS: u32 = 4;
 const ATTEMPTS_WAITED_FOR: u32 = 64;
 /// The actor of a document that is only folded and shown. It never writes.
-pub(super) const READER: [u8; 32] = [0; 32];
-/// Strings longer than this are not repeated in lists.
-const LISTED_CHARS: usize = 200;
+const READER: [u8; 32] = [0; 32];
 
 /// What a fold did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -452,7 +450,13 @@ impl Documents {
 
     /// A document as it is now.
     pub fn get(&self, document: &DocumentId) -> Result<Option<Value>, StoreError> {
-        Ok(self.open(document, &READER)?.map(|(_, document)| document.value()))
+        self.shown(|views| {
+            views
+                .shown(document)?
+                .as_deref()
+                .map(collection::read_shown)
+                .transpose()
+        })
     }
 
     /// The last entry of each branch of each author log that changed a document.
@@ -636,7 +640,7 @@ impl Documents {
             collection,
             state: document.save(),
         };
-        collection::put(views, &row, &listed(&value), &value)?;
+        collection::put(views, &row, &value)?;
         let references = views.put_references(&id, &all_referred_to(&document, &value))?;
         self.last.keep(id, row.state, document);
         folded.attachments.extend(references);
@@ -662,20 +666,4 @@ fn own_changes(author: &AuthorId, change: DocumentChange) -> Option<(Vec<Vec<u8>
     };
     let hashes = change.changes.iter().map(own).collect::<Option<Vec<_>>>()?;
     Some((change.changes, hashes))
-}
-
-/// What lists show of a document: its short fields as JSON.
-fn listed(value: &Value) -> String {
-    let mut fields = serde_json::Map::new();
-    if let Value::Map(map) = value {
-        for (name, value) in map {
-            match value {
-                Value::Text(_) | Value::List(_) | Value::Map(_) | Value::Bytes(_) => continue,
-                Value::String(text) if text.chars().count() > LISTED_CHARS => continue,
-                _ => {}
-            }
-            fields.insert(name.clone(), value.to_json());
-        }
-    }
-    serde_json::Value::Object(fields).to_string()
 }

@@ -173,7 +173,7 @@ impl Document {
         let mut at = automerge::ROOT;
         let mut kind = ObjType::Map;
         for key in path {
-            if !super::document::suits(kind, key) {
+            if !super::read::suits(kind, key) {
                 return Ok(None);
             }
             match guard(|| self.doc.get_at(&at, key.prop(), &heads)) {

@@ -15,8 +15,10 @@ use automerge::{
 
 use super::{
     Value,
-    document::{guard, put, scalar, units},
+    document::guard,
+    edit::put,
     marks::{Marks, mark_value},
+    read::{scalar, units},
     tree::{self, At, Id, Placed, Text, Tree, author, id},
 };
 

@@ -90,40 +90,44 @@ fn tagged(fields: &Map<String, Json>) -> Option<Value> {
     })
 }
 
+/// Values of every kind, and maps whose names have a meaning in tagged JSON.
+#[cfg(test)]
+pub(super) fn any_value() -> impl proptest::strategy::Strategy<Value = Value> {
+    use proptest::prelude::*;
+
+    let name = prop_oneof![
+        3 => "[a-z$]{0,3}",
+        1 => prop::sample::select(vec![TEXT, DATE, COUNTER, BYTES, FLOAT, MAP]).prop_map(str::to_owned),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::Int),
+        any::<f64>()
+            .prop_filter("NaN is not itself", |float| !float.is_nan())
+            .prop_map(Value::Float),
+        ".{0,8}".prop_map(Value::Text),
+        ".{0,8}".prop_map(Value::String),
+        prop::collection::vec(any::<u8>(), 0..8).prop_map(Value::Bytes),
+        any::<i64>().prop_map(Value::Date),
+        any::<i64>().prop_map(Value::Counter),
+    ];
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
+            prop::collection::btree_map(name.clone(), inner, 0..3).prop_map(Value::Map),
+        ]
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn value() -> impl Strategy<Value = Value> {
-        let name = prop_oneof![
-            3 => "[a-z$]{0,3}",
-            1 => prop::sample::select(vec![TEXT, DATE, COUNTER, BYTES, FLOAT, MAP]).prop_map(str::to_owned),
-        ];
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::Bool),
-            any::<i64>().prop_map(Value::Int),
-            any::<f64>()
-                .prop_filter("NaN is not itself", |float| !float.is_nan())
-                .prop_map(Value::Float),
-            ".{0,8}".prop_map(Value::Text),
-            ".{0,8}".prop_map(Value::String),
-            prop::collection::vec(any::<u8>(), 0..8).prop_map(Value::Bytes),
-            any::<i64>().prop_map(Value::Date),
-            any::<i64>().prop_map(Value::Counter),
-        ];
-        leaf.prop_recursive(4, 24, 4, move |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
-                prop::collection::btree_map(name.clone(), inner, 0..3).prop_map(Value::Map),
-            ]
-        })
-    }
-
     proptest! {
         #[test]
-        fn every_value_comes_back_from_tagged_json(value in value()) {
+        fn every_value_comes_back_from_tagged_json(value in any_value()) {
             let text = value.to_tagged_json().to_string();
             let json: Json = serde_json::from_str(&text).expect("it is JSON");
             // Numbers with a fraction are read by serde_json to the nearest, which its text form may miss by the last bit.

@@ -19,7 +19,8 @@ use automerge::{
 
 use super::{
     Document, DocumentError, Edit, Key, Value, chunk,
-    document::{guard, is_boundary, scalar},
+    document::guard,
+    read::{is_boundary, scalar},
 };
 
 /// Whether text that is put in right at the ends of a mark gets the mark too.
@@ -76,8 +77,8 @@ impl Document {
 
 /// The text object at the end of a path.
 pub(super) fn text_at(doc: &impl ReadDoc, path: &[Key]) -> Option<ObjId> {
-    match super::document::at(doc, path)? {
-        super::document::Node::Object(id, ObjType::Text) => Some(id),
+    match super::read::at(doc, path)? {
+        super::read::Node::Object(id, ObjType::Text) => Some(id),
         _ => None,
     }
 }

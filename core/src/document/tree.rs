@@ -6,8 +6,9 @@ use automerge::{ActorId, ChangeHash, ObjId, ObjType, ReadDoc, ScalarValue, Value
 
 use super::{
     MAX_DEPTH, Value,
-    document::{guard, scalar, units},
+    document::guard,
     marks::{Marks, Span, spans, spans_at},
+    read::{scalar, units},
 };
 
 /// Which operation put a value where it is: its number, and its author. Two readings of one document name the same value alike.

@@ -18,7 +18,8 @@ pub(super) const TABLES: &str = "
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, count INTEGER NOT NULL DEFAULT 0, built BLOB, done INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE TABLE documents (
-        id INTEGER PRIMARY KEY, document BLOB NOT NULL UNIQUE, collection INTEGER NOT NULL, words BLOB, fields TEXT NOT NULL, state BLOB NOT NULL
+        id INTEGER PRIMARY KEY, document BLOB NOT NULL UNIQUE, collection INTEGER NOT NULL, words BLOB, fields TEXT NOT NULL,
+        value BLOB NOT NULL, state BLOB NOT NULL
     ) STRICT;
     CREATE INDEX documents_of ON documents (collection, document);
     CREATE TABLE definitions (
@@ -58,6 +59,15 @@ pub struct DocumentRow {
     pub collection: String,
     /// The saved document.
     pub state: Vec<u8>,
+}
+
+/// What a document shows, to be read without opening it.
+#[derive(Default)]
+pub struct Shown {
+    /// Its short fields as JSON, for lists.
+    pub fields: String,
+    /// All of it: the caller's own bytes.
+    pub value: Vec<u8>,
 }
 
 /// What a definition is of.
@@ -194,8 +204,15 @@ impl ViewsWrite<'_> {
         )
     }
 
-    /// Keeps a document: its saved state, its short fields as JSON, and what it has in the definitions of its collection.
-    pub fn put_document(&self, row: &DocumentRow, fields: &str, entries: &Entries) -> Result<(), StoreError> {
+    /// What a document shows, as bytes.
+    pub fn shown(&self, document: &DocumentId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.one("SELECT value FROM documents WHERE document = ?1", [document.0], |row| {
+            row.get(0)
+        })
+    }
+
+    /// Keeps a document: its saved state, what it shows, and what it has in the definitions of its collection.
+    pub fn put_document(&self, row: &DocumentRow, shown: &Shown, entries: &Entries) -> Result<(), StoreError> {
         let collection = self.collection_or_new(&row.collection)?;
         let before = self.one(
             "SELECT id, collection FROM documents WHERE document = ?1",
@@ -209,15 +226,15 @@ impl ViewsWrite<'_> {
                     self.count_one(collection, 1)?;
                 }
                 self.run(
-                    "UPDATE documents SET collection = ?2, fields = ?3, state = ?4 WHERE id = ?1",
-                    (id, collection, fields, &row.state),
+                    "UPDATE documents SET collection = ?2, fields = ?3, value = ?4, state = ?5 WHERE id = ?1",
+                    (id, collection, &shown.fields, &shown.value, &row.state),
                 )?;
                 id
             }
             None => {
                 self.run(
-                    "INSERT INTO documents (document, collection, fields, state) VALUES (?1, ?2, ?3, ?4)",
-                    (row.document.0, collection, fields, &row.state),
+                    "INSERT INTO documents (document, collection, fields, value, state) VALUES (?1, ?2, ?3, ?4, ?5)",
+                    (row.document.0, collection, &shown.fields, &shown.value, &row.state),
                 )?;
                 let id = self.0.last_insert_rowid();
                 self.count_one(collection, 1)?;
@@ -418,10 +435,10 @@ impl ViewsWrite<'_> {
         Ok(found.into_iter().next())
     }
 
-    /// The next documents that a build goes through: row, document and state.
+    /// The next documents that a build goes through: row, document and what it shows.
     pub fn to_build(&self, build: &Build, limit: u32) -> Result<Vec<(i64, DocumentId, Vec<u8>)>, StoreError> {
         self.found(
-            "SELECT id, document, state FROM documents
+            "SELECT id, document, value FROM documents
              WHERE collection = (SELECT id FROM collections WHERE name = ?1) AND document > ?2 ORDER BY document LIMIT ?3",
             (&build.collection, &build.after, limit),
             |row| Ok((row.get(0)?, DocumentId(bytes(row, 1)?), row.get(2)?)),
@@ -604,7 +621,11 @@ mod tests {
                         keys: vec![(index, b"canary key".to_vec())],
                         words: vec![(search, vec!["canary word".to_owned()])],
                     };
-                    views.put_document(&row, "canary fields", &entries)?;
+                    let shown = Shown {
+                        fields: "canary fields".to_owned(),
+                        value: b"canary value".to_vec(),
+                    };
+                    views.put_document(&row, &shown, &entries)?;
                     views.touch(&row.document, &crate::log::AuthorId([1; 32]), 0, 5, 0)?;
                     views.set_aside(&row.document, &[1; 32], b"canary change")?;
                 }

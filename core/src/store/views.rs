@@ -34,7 +34,7 @@ const FILE: &str = "views.db";
 /// "Rhzv": marks the file as ours, and makes a new one have its first page.
 const APPLICATION_ID: i64 = 0x5268_7a76;
 /// Another number here drops the file and folds it again.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 4;
 
 /// Statements that stay prepared.
 const STATEMENTS: usize = 128;

@@ -88,6 +88,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "saved" => [vec![0], document::base().document.save()]
             .map(|bytes| [vec![0], bytes].concat())
             .to_vec(),
+        "value" => values(),
         "fold" => folds(),
         "frame" => {
             let mut frames = of("frames.json", &["frame"]);
@@ -99,6 +100,27 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "session" => sessions(),
         _ => [bombs(), change_bombs()].concat(),
     }
+}
+
+fn values() -> Vec<Vec<u8>> {
+    let scalars = [
+        Value::Null,
+        Value::Bool(false),
+        Value::Bool(true),
+        Value::Int(-1),
+        Value::Date(1_700_000_000_000),
+        Value::Counter(7),
+        Value::Float(0.5),
+        Value::Text("a text".to_owned()),
+        Value::String("a string".to_owned()),
+        Value::Bytes(vec![0, 255]),
+    ];
+    let list = Value::List(scalars.to_vec());
+    let fields = [("list", list.clone()), ("text", scalars[7].clone())];
+    let map = Value::Map(fields.map(|(name, value)| (name.to_owned(), value)).into());
+    let base = document::base().document.value();
+    let all = scalars.iter().chain([&list, &map, &base]);
+    all.map(Value::to_bytes).collect()
 }
 
 fn tickets() -> Vec<Vec<u8>> {

@@ -121,6 +121,12 @@ pub const TARGETS: &[Target] = &[
         run: document::saved,
     },
     Target {
+        name: "value",
+        what: "what a document shows, as the views hold it",
+        longest: 4096,
+        run: document::value,
+    },
+    Target {
         name: "fold",
         what: "signed entries with any contents: taken, opened, folded, listed, folded again from nothing",
         longest: 4096,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::document::Expand;
-use automerge::ExpandedChange;
+use automerge::{ExpandedChange, ObjType, ScalarValue};
 use proptest::prelude::*;
 
 type Outcome = Result<(), DocumentError>;
@@ -321,22 +321,6 @@ fn scattered_edits_of_a_large_text_stay_small() {
     let change = edit(&mut doc, |e| e.set_text(&note, &text)).remove(0);
     assert_eq!(doc.text(&note).unwrap(), text);
     assert_eq!(Change::from_bytes(change).unwrap().len(), 400);
-}
-
-#[test]
-fn nearness_is_the_number_of_edits() {
-    let chars = |text: &str| text.chars().collect::<Vec<char>>();
-    let many = |letter: char, count| vec![letter; count];
-    for (a, b) in [("", ""), ("a", ""), ("", "a"), ("abc", "xbz"), ("ab", "ba")] {
-        assert!(near(&chars(a), &chars(b)), "{a} {b}");
-    }
-    assert!(near(&many('a', MAX_EDITS / 2), &many('b', MAX_EDITS / 2)));
-    assert!(!near(&many('a', MAX_EDITS / 2 + 1), &many('b', MAX_EDITS / 2)));
-    assert!(!near(&[], &many('a', MAX_EDITS + 1)));
-    assert!(near(&many('a', MAX_EDITS), &[]));
-    let mixed = [many('a', 3000), many('b', 3000)].concat();
-    assert!(!near(&mixed, &many('b', 3000)));
-    assert!(near(&many('b', 3001), &many('b', 3000)));
 }
 
 #[test]

@@ -124,7 +124,7 @@ mod tests {
                 keys: Vec::new(),
                 words: vec![(search, vec![[words(n.into()), own(n)].concat().join(" ")])],
             };
-            views.put_document(&row, "{}", &entries)
+            views.put_document(&row, &Default::default(), &entries)
         };
         let put_all = views.with(|views| {
             let search = views.define("notes", DefinitionKind::Search, b"s", true, 1)?;

@@ -393,6 +393,20 @@ pub fn saved(data: &[u8]) {
     }
 }
 
+/// What a document shows, in the bytes of the views. Only this device's own come here too.
+pub fn value(data: &[u8]) {
+    if let Some(value) = Value::from_bytes(data) {
+        let bytes = value.to_bytes();
+        // A map that names a field twice keeps one.
+        assert!(
+            bytes.len() <= data.len(),
+            "what was read is longer than what it was read from"
+        );
+        let again = Value::from_bytes(&bytes).expect("our own bytes");
+        assert_eq!(again.to_bytes(), bytes, "a value that was read comes back as another");
+    }
+}
+
 /// For seeds: a program of the document target with these tails, each of actor 0.
 pub fn program(tails: &[Vec<u8>], how: u8) -> Vec<u8> {
     let mut out = Output::default().byte(0);
