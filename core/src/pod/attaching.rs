@@ -547,6 +547,7 @@ impl Running {
     pub fn drop_loose(&self) -> Result<u64, Error> {
         let (identity, now) = (self.replica.identity(), (self.options.clock)());
         self.blobs.sweep(&identity)?;
+        self.make_good()?;
         if !self.shows_all()? {
             return Ok(0);
         }
