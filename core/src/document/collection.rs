@@ -91,13 +91,28 @@ fn text(field: &SearchField, document: &Value) -> String {
     text
 }
 
-/// Keeps a document as it is now.
-pub(super) fn put(views: &ViewsWrite<'_>, row: &DocumentRow, value: &Value) -> Result<(), StoreError> {
-    let shown = Shown {
-        fields: listed(value),
-        value: value.to_bytes(),
-    };
-    views.put_document(row, &shown, &Kept::of(views, &row.collection)?.entries(value))
+/// What is kept of the collections that one transaction meets: nobody declares anything meanwhile.
+#[derive(Default)]
+pub(super) struct KeptHere(BTreeMap<String, Kept>);
+
+impl KeptHere {
+    /// Keeps a document as it is now.
+    pub fn put(&mut self, views: &ViewsWrite<'_>, row: &DocumentRow, value: &Value) -> Result<(), StoreError> {
+        let shown = Shown {
+            fields: listed(value),
+            value: value.to_bytes(),
+        };
+        let entries = match self.0.get(&row.collection) {
+            Some(kept) => kept.entries(value),
+            None => {
+                let kept = Kept::of(views, &row.collection)?;
+                let entries = kept.entries(value);
+                self.0.insert(row.collection.clone(), kept);
+                entries
+            }
+        };
+        views.put_document(row, &shown, &entries)
+    }
 }
 
 /// What a document shows, from the bytes that the views keep of it.

@@ -445,6 +445,15 @@ impl Document {
     /// document is as before. The caller leaves that change out and calls
     /// again.
     pub fn apply(&mut self, changes: &[Vec<u8>]) -> Result<Applied, DocumentError> {
+        let read = changes.iter().enumerate();
+        let read: Result<Vec<Change>, _> = read
+            .map(|(index, bytes)| read_change(bytes, self.limits, index))
+            .collect();
+        self.apply_read(&read?)
+    }
+
+    /// As [`Document::apply`], of changes that [`read_change`] gave.
+    pub(super) fn apply_read(&mut self, changes: &[Change]) -> Result<Applied, DocumentError> {
         let mut waiting = self.pending.clone();
         // Where in this call a change came from; absent for earlier ones.
         let mut origin: HashMap<ChangeHash, usize> = HashMap::new();
@@ -453,7 +462,6 @@ impl Document {
             .map(|change| ((change.actor_id().clone(), change.seq()), change.hash()))
             .collect();
         for (index, change) in changes.iter().enumerate() {
-            let change = read_change(change, self.limits, index)?;
             let hash = change.hash();
             if waiting.contains_key(&hash) || self.has(&hash) {
                 continue;
@@ -463,7 +471,7 @@ impl Document {
                 return Err(DocumentError::Fork { index });
             }
             origin.insert(hash, index);
-            waiting.insert(hash, change);
+            waiting.insert(hash, change.clone());
         }
 
         let mut dropped = 0;
@@ -671,7 +679,8 @@ fn wire(change: &mut Change, limits: Limits) -> Vec<u8> {
     bytes
 }
 
-fn read_change(bytes: &[u8], limits: Limits, index: usize) -> Result<Change, DocumentError> {
+/// A change from a peer, after all checks that need no document; `index` is its place in the call.
+pub(super) fn read_change(bytes: &[u8], limits: Limits, index: usize) -> Result<Change, DocumentError> {
     let plain = open_change(bytes, limits).map_err(|error| DocumentError::Chunk { index, error })?;
     let checksum = chunk::checksum(&plain).map(<[u8]>::to_vec);
     let change = guard(|| Change::from_bytes(plain.into_owned()))

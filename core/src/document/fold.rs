@@ -14,11 +14,13 @@ use std::{
     },
 };
 
+use automerge::Change;
+
 use super::{
     Document, DocumentError, Limits, Value,
     attachment::all_referred_to,
-    collection::{self, Declared},
-    inspect,
+    collection::{Declared, KeptHere, read_shown},
+    document::read_change,
 };
 use crate::{
     identity::{IdentityId, KeyRing, StreamId},
@@ -450,13 +452,7 @@ impl Documents {
 
     /// A document as it is now.
     pub fn get(&self, document: &DocumentId) -> Result<Option<Value>, StoreError> {
-        self.shown(|views| {
-            views
-                .shown(document)?
-                .as_deref()
-                .map(collection::read_shown)
-                .transpose()
-        })
+        self.shown(|views| views.shown(document)?.as_deref().map(read_shown).transpose())
     }
 
     /// The last entry of each branch of each author log that changed a document.
@@ -536,7 +532,7 @@ impl Documents {
         how: &Fold<'_>,
     ) -> Result<Folded, StoreError> {
         let mut folded = Folded::default();
-        let mut changes: BTreeMap<DocumentId, (String, Vec<Vec<u8>>)> = BTreeMap::new();
+        let mut changes: BTreeMap<DocumentId, (String, Vec<Change>)> = BTreeMap::new();
         for entry in entries {
             let Some(key) = ring.epoch(&entry.entry().epoch) else {
                 views.wait_for(&entry.entry().epoch, &entry.author(), branch, entry.position().seq)?;
@@ -561,8 +557,7 @@ impl Documents {
                         views.note_unread(&change.document, true)?;
                         continue;
                     }
-                    let (document, collection) = (change.document, change.collection.clone());
-                    let Some((own, hashes)) = own_changes(&entry.author(), change) else {
+                    let Some(own) = own_changes(&entry.author(), &change) else {
                         folded.unreadable += 1;
                         continue;
                     };
@@ -570,10 +565,13 @@ impl Documents {
                     if own.is_empty() {
                         continue;
                     }
+                    let DocumentChange {
+                        document, collection, ..
+                    } = change;
                     let version = versions
                         .entry(document)
                         .or_insert_with(|| VersionRow::of(content.time, entry, branch));
-                    version.changes.extend(hashes);
+                    version.changes.extend(own.iter().map(|change| change.hash().0));
                     let known = changes
                         .entry(document)
                         .or_insert_with(|| (collection.clone(), Vec::new()));
@@ -585,8 +583,9 @@ impl Documents {
                 views.note_version(document, version)?;
             }
         }
+        let mut kept = KeptHere::default();
         for (id, (collection, changes)) in changes {
-            self.apply(views, id, collection, changes, &mut folded)?;
+            self.apply(views, &mut kept, id, collection, changes, &mut folded)?;
         }
         views.note_time(folded.latest.0)?;
         Ok(folded)
@@ -595,9 +594,10 @@ impl Documents {
     fn apply(
         &self,
         views: &ViewsWrite<'_>,
+        kept: &mut KeptHere,
         id: DocumentId,
         collection: String,
-        changes: Vec<Vec<u8>>,
+        changes: Vec<Change>,
         folded: &mut Folded,
     ) -> Result<(), StoreError> {
         let known = views.document(&id)?;
@@ -609,12 +609,15 @@ impl Documents {
             None => (collection, Document::new(&READER)),
         };
         // What did not fit before may fit now.
-        let mut offered = views.take_aside(&id)?;
-        offered.extend(changes);
+        let aside = views.take_aside(&id)?;
+        let aside = aside
+            .iter()
+            .filter_map(|bytes| read_change(bytes, Limits::default(), 0).ok());
+        let mut offered: Vec<Change> = aside.chain(changes).collect();
         // A document is there once somebody wrote changes of it, whether they fit already or not: the same in whatever order they come.
         let mut changed = is_new;
         loop {
-            match document.apply(&offered) {
+            match document.apply_read(&offered) {
                 Ok(applied) => {
                     changed |= applied.changed || applied.added > 0 || applied.pending > 0;
                     break;
@@ -626,7 +629,7 @@ impl Documents {
                         None => std::mem::take(&mut offered),
                     };
                     for change in refused {
-                        views.set_aside(&id, &crate::crypto::Hash::plain(&change).0, &change)?;
+                        views.set_aside(&id, &change.hash().0, change.raw_bytes())?;
                     }
                 }
             }
@@ -640,7 +643,7 @@ impl Documents {
             collection,
             state: document.save(),
         };
-        collection::put(views, &row, &value)?;
+        kept.put(views, &row, &value)?;
         let references = views.put_references(&id, &all_referred_to(&document, &value))?;
         self.last.keep(id, row.state, document);
         folded.attachments.extend(references);
@@ -656,14 +659,12 @@ pub(super) fn damaged(error: DocumentError) -> StoreError {
     }
 }
 
-/// The changes and their hashes, if every one was made by the actor that their author log and session give: nobody writes in another's name.
-#[allow(clippy::type_complexity)]
-fn own_changes(author: &AuthorId, change: DocumentChange) -> Option<(Vec<Vec<u8>>, Vec<[u8; 32]>)> {
+/// The changes, if every one was made by the actor that their author log and session give: nobody writes in another's name.
+fn own_changes(author: &AuthorId, change: &DocumentChange) -> Option<Vec<Change>> {
     let actor = DocumentChange::actor(author, &change.document, &change.session);
     let own = |bytes: &Vec<u8>| {
-        let info = inspect(bytes, Limits::default()).ok()?;
-        (info.actor == actor).then_some(info.hash)
+        let change = read_change(bytes, Limits::default(), 0).ok()?;
+        (change.actor_id().to_bytes() == actor).then_some(change)
     };
-    let hashes = change.changes.iter().map(own).collect::<Option<Vec<_>>>()?;
-    Some((change.changes, hashes))
+    change.changes.iter().map(own).collect()
 }

@@ -215,33 +215,36 @@ impl ViewsWrite<'_> {
     pub fn put_document(&self, row: &DocumentRow, shown: &Shown, entries: &Entries) -> Result<(), StoreError> {
         let collection = self.collection_or_new(&row.collection)?;
         let before = self.one(
-            "SELECT id, collection FROM documents WHERE document = ?1",
+            "SELECT id, collection, words FROM documents WHERE document = ?1",
             [row.document.0],
-            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
+            |row| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get(2)?)),
         )?;
-        let id = match before {
-            Some((id, was)) => {
-                if was != collection {
-                    self.unlist(id, was)?;
-                    self.count_one(collection, 1)?;
-                }
-                self.run(
-                    "UPDATE documents SET collection = ?2, fields = ?3, value = ?4, state = ?5 WHERE id = ?1",
-                    (id, collection, &shown.fields, &shown.value, &row.state),
-                )?;
-                id
-            }
-            None => {
-                self.run(
-                    "INSERT INTO documents (document, collection, fields, value, state) VALUES (?1, ?2, ?3, ?4, ?5)",
-                    (row.document.0, collection, &shown.fields, &shown.value, &row.state),
-                )?;
-                let id = self.0.last_insert_rowid();
-                self.count_one(collection, 1)?;
-                id
-            }
+        let digest = entries.digest();
+        let Some((id, was, mut words)) = before else {
+            self.run(
+                "INSERT INTO documents (document, collection, words, fields, value, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                (row.document.0, collection, digest, &shown.fields, &shown.value, &row.state),
+            )?;
+            let id = self.0.last_insert_rowid();
+            self.count_one(collection, 1)?;
+            self.add_keys(id, &row.document, entries.keys.iter())?;
+            return self.put_all_words(id, entries);
         };
-        self.put_entries(id, &row.document, entries)
+        if was != collection {
+            self.unlist(id, was)?;
+            self.run("UPDATE documents SET collection = ?2 WHERE id = ?1", (id, collection))?;
+            self.count_one(collection, 1)?;
+            words = None;
+        }
+        self.run(
+            "UPDATE documents SET words = ?2, fields = ?3, value = ?4, state = ?5 WHERE id = ?1",
+            (id, digest, &shown.fields, &shown.value, &row.state),
+        )?;
+        self.put_keys(id, &row.document, entries)?;
+        match words == digest {
+            true => Ok(()),
+            false => self.put_all_words(id, entries),
+        }
     }
 
     fn count_one(&self, collection: i64, change: i64) -> Result<(), StoreError> {
@@ -258,7 +261,6 @@ impl ViewsWrite<'_> {
         for definition in self.searches_of(collection)? {
             self.forget_words(definition, id)?;
         }
-        self.run("UPDATE documents SET words = NULL WHERE id = ?1", [id])?;
         self.count_one(collection, -1)
     }
 
@@ -300,6 +302,18 @@ impl ViewsWrite<'_> {
 
     /// Makes a document's keys and words what they should be, writing only what differs.
     pub fn put_entries(&self, id: i64, document: &DocumentId, entries: &Entries) -> Result<(), StoreError> {
+        self.put_keys(id, document, entries)?;
+        let digest = entries.digest();
+        let words: Option<Option<[u8; 32]>> =
+            self.one("SELECT words FROM documents WHERE id = ?1", [id], |row| row.get(0))?;
+        if words.flatten() != digest {
+            self.put_all_words(id, entries)?;
+            self.run("UPDATE documents SET words = ?2 WHERE id = ?1", (id, digest))?;
+        }
+        Ok(())
+    }
+
+    fn put_keys(&self, id: i64, document: &DocumentId, entries: &Entries) -> Result<(), StoreError> {
         let before: Vec<(i64, Vec<u8>)> =
             self.found("SELECT definition, key FROM keys WHERE row = ?1", [id], |row| {
                 Ok((row.get(0)?, row.get(1)?))
@@ -310,23 +324,28 @@ impl ViewsWrite<'_> {
                 (definition, key, document.0),
             )?;
         }
-        for (definition, key) in entries.keys.iter().filter(|wanted| !before.contains(wanted)) {
+        let added = entries.keys.iter().filter(|wanted| !before.contains(wanted));
+        self.add_keys(id, document, added)
+    }
+
+    fn add_keys<'k>(
+        &self,
+        id: i64,
+        document: &DocumentId,
+        keys: impl Iterator<Item = &'k (i64, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
+        for (definition, key) in keys {
             self.run(
                 "INSERT OR IGNORE INTO keys (definition, key, document, row) VALUES (?1, ?2, ?3, ?4)",
                 (definition, key, document.0, id),
             )?;
         }
-        let digest = entries.digest();
-        let known: Option<Vec<u8>> = self
-            .one("SELECT words FROM documents WHERE id = ?1", [id], |row| row.get(0))?
-            .flatten();
-        if known.as_deref() != digest.as_ref().map(|digest| &digest[..]) {
-            for (definition, fields) in &entries.words {
-                self.put_words(*definition, id, fields)?;
-            }
-            self.run("UPDATE documents SET words = ?2 WHERE id = ?1", (id, digest))?;
-        }
         Ok(())
+    }
+
+    fn put_all_words(&self, id: i64, entries: &Entries) -> Result<(), StoreError> {
+        let mut all = entries.words.iter();
+        all.try_for_each(|(definition, fields)| self.put_words(*definition, id, fields))
     }
 
     /// What is kept of a collection, in the order it was asked for.

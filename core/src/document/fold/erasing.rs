@@ -6,10 +6,12 @@ use std::{
     sync::{PoisonError, atomic::Ordering},
 };
 
+use automerge::Change;
+
 use super::{Documents, Fold, Folded, READER, own_changes};
 use crate::{
     crypto::Hash,
-    document::{Document, Value, attachment::all_referred_to},
+    document::{Document, Value, attachment::all_referred_to, collection::KeptHere},
     identity::{ErasedSection, KeyRing},
     log::{AuthorId, DocumentId, Event, Position, VerifiedEntry, open_section},
     store::{LogStore, SectionPlace, StoreError, VersionRow, ViewsWrite},
@@ -32,7 +34,7 @@ pub struct ErasedShown {
 struct Gathered {
     collection: String,
     /// Those that count.
-    changes: Vec<Vec<u8>>,
+    changes: Vec<Change>,
     /// Which came in which entry.
     versions: BTreeMap<(AuthorId, u32, u64), VersionRow>,
 }
@@ -82,19 +84,19 @@ fn gather(
             if change.document != *document {
                 continue;
             }
-            let collection = change.collection.clone();
-            let Some((own, hashes)) = own_changes(&place.0, change).filter(|(own, _)| !own.is_empty()) else {
+            let Some(own) = own_changes(&place.0, &change).filter(|own| !own.is_empty()) else {
                 continue;
             };
+            let collection = change.collection;
             let known = gathered.get_or_insert_with(|| Gathered {
                 collection: collection.clone(),
                 ..Gathered::default()
             });
             known.collection = collection.min(std::mem::take(&mut known.collection));
-            known.changes.extend(own);
             let version = known.versions.entry((place.0, place.1, place.2));
             let version = version.or_insert_with(|| VersionRow::of(content.time, entry, place.1));
-            version.changes.extend(hashes);
+            version.changes.extend(own.iter().map(|change| change.hash().0));
+            known.changes.extend(own);
         }
     }
     Ok(gathered)
@@ -137,10 +139,11 @@ impl Documents {
                 self.last.forget(document);
             }
             let (mut here, mut entries) = (Folded::default(), Entries::of(&self.log));
+            let mut kept = KeptHere::default();
             for document in &back {
                 views.bring_back(document)?;
                 if let Some(found) = gather(views, &mut entries, &ring, document)? {
-                    self.apply(views, *document, found.collection, found.changes, &mut here)?;
+                    self.apply(views, &mut kept, *document, found.collection, found.changes, &mut here)?;
                     for version in found.versions.values() {
                         views.note_version(document, version)?;
                     }
@@ -303,13 +306,13 @@ impl Documents {
 }
 
 /// A document of these changes, without those that it does not take.
-fn opened(mut changes: Vec<Vec<u8>>) -> Document {
+fn opened(mut changes: Vec<Change>) -> Document {
     let mut opened = Document::new(&READER);
-    while let Err(error) = opened.apply(&changes) {
+    while let Err(error) = opened.apply_read(&changes) {
         let Some(index) = error.index() else {
             // All of them together do not fit, since too many wait for others: as many as do, one by one.
             for change in &changes {
-                let _ = opened.apply(std::slice::from_ref(change));
+                let _ = opened.apply_read(std::slice::from_ref(change));
             }
             break;
         };
