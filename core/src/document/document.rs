@@ -103,7 +103,7 @@ pub enum DocumentError {
     /// More levels than [`MAX_DEPTH`].
     #[error("the value has too many levels")]
     TooDeep,
-    /// A counter or an increment past [`MAX_COUNTER`].
+    /// A counter or an increment past [`chunk::MAX_COUNTER`].
     #[error("the counter is out of range")]
     CounterRange,
     /// A cursor's string that no cursor gave.

@@ -20,7 +20,7 @@ use super::{
 const MAX_EDITS: usize = 2000;
 const MAX_STEPS: usize = 100_000_000;
 
-/// The edits that make up one change; see [`Document::edit`].
+/// The edits that make up one change; see [`super::Document::edit`].
 ///
 /// Every operation checks before it writes, so that one that fails has done
 /// nothing.
