@@ -532,7 +532,9 @@ impl Documents {
         how: &Fold<'_>,
     ) -> Result<Folded, StoreError> {
         let mut folded = Folded::default();
-        let mut changes: BTreeMap<DocumentId, (String, Vec<Change>)> = BTreeMap::new();
+        // In the order in which they were written: what is listed together lies together.
+        let mut changed: Vec<(DocumentId, String, Vec<Change>)> = Vec::new();
+        let mut places: BTreeMap<DocumentId, usize> = BTreeMap::new();
         for entry in entries {
             let Some(key) = ring.epoch(&entry.entry().epoch) else {
                 views.wait_for(&entry.entry().epoch, &entry.author(), branch, entry.position().seq)?;
@@ -572,11 +574,14 @@ impl Documents {
                         .entry(document)
                         .or_insert_with(|| VersionRow::of(content.time, entry, branch));
                     version.changes.extend(own.iter().map(|change| change.hash().0));
-                    let known = changes
-                        .entry(document)
-                        .or_insert_with(|| (collection.clone(), Vec::new()));
-                    known.0 = collection.min(std::mem::take(&mut known.0));
-                    known.1.extend(own);
+                    let place = *places.entry(document).or_insert(changed.len());
+                    match changed.get_mut(place) {
+                        Some((_, known, changes)) => {
+                            *known = collection.min(std::mem::take(known));
+                            changes.extend(own);
+                        }
+                        None => changed.push((document, collection, own)),
+                    }
                 }
             }
             for (document, version) in &versions {
@@ -584,7 +589,7 @@ impl Documents {
             }
         }
         let mut kept = KeptHere::default();
-        for (id, (collection, changes)) in changes {
+        for (id, collection, changes) in changed {
             self.apply(views, &mut kept, id, collection, changes, &mut folded)?;
         }
         views.note_time(folded.latest.0)?;

@@ -2,7 +2,8 @@
 //!
 //! Every index stands in one table, `keys`: a row for each document and value, ordered by the key's bytes (which the caller makes so that
 //! they sort as the values do) and then by document. A page of a query is one walk from a place in it, and nothing is ever scanned: builds
-//! for development assert that of every statement here.
+//! for development assert that of every statement here. What lists do not show stands apart in `contents`, so that the rows of a page share
+//! few pages of the file.
 
 use rusqlite::StatementStatus;
 
@@ -18,9 +19,9 @@ pub(super) const TABLES: &str = "
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, count INTEGER NOT NULL DEFAULT 0, built BLOB, done INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE TABLE documents (
-        id INTEGER PRIMARY KEY, document BLOB NOT NULL UNIQUE, collection INTEGER NOT NULL, words BLOB, fields TEXT NOT NULL,
-        value BLOB NOT NULL, state BLOB NOT NULL
+        id INTEGER PRIMARY KEY, document BLOB NOT NULL UNIQUE, collection INTEGER NOT NULL, words BLOB, fields TEXT NOT NULL
     ) STRICT;
+    CREATE TABLE contents (id INTEGER PRIMARY KEY, value BLOB NOT NULL, state BLOB NOT NULL) STRICT;
     CREATE INDEX documents_of ON documents (collection, document);
     CREATE TABLE definitions (
         id INTEGER PRIMARY KEY AUTOINCREMENT, collection INTEGER NOT NULL, kind INTEGER NOT NULL, spec BLOB NOT NULL,
@@ -192,7 +193,8 @@ impl ViewsWrite<'_> {
     /// A document.
     pub fn document(&self, document: &DocumentId) -> Result<Option<DocumentRow>, StoreError> {
         self.one(
-            "SELECT c.name, d.state FROM documents d CROSS JOIN collections c ON c.id = d.collection WHERE d.document = ?1",
+            "SELECT n.name, c.state FROM documents d CROSS JOIN contents c ON c.id = d.id CROSS JOIN collections n ON n.id = d.collection
+             WHERE d.document = ?1",
             [document.0],
             |row| {
                 Ok(DocumentRow {
@@ -206,9 +208,11 @@ impl ViewsWrite<'_> {
 
     /// What a document shows, as bytes.
     pub fn shown(&self, document: &DocumentId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.one("SELECT value FROM documents WHERE document = ?1", [document.0], |row| {
-            row.get(0)
-        })
+        self.one(
+            "SELECT c.value FROM documents d CROSS JOIN contents c ON c.id = d.id WHERE d.document = ?1",
+            [document.0],
+            |row| row.get(0),
+        )
     }
 
     /// Keeps a document: its saved state, what it shows, and what it has in the definitions of its collection.
@@ -222,10 +226,14 @@ impl ViewsWrite<'_> {
         let digest = entries.digest();
         let Some((id, was, mut words)) = before else {
             self.run(
-                "INSERT INTO documents (document, collection, words, fields, value, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                (row.document.0, collection, digest, &shown.fields, &shown.value, &row.state),
+                "INSERT INTO documents (document, collection, words, fields) VALUES (?1, ?2, ?3, ?4)",
+                (row.document.0, collection, digest, &shown.fields),
             )?;
             let id = self.0.last_insert_rowid();
+            self.run(
+                "INSERT INTO contents (id, value, state) VALUES (?1, ?2, ?3)",
+                (id, &shown.value, &row.state),
+            )?;
             self.count_one(collection, 1)?;
             self.add_keys(id, &row.document, entries.keys.iter())?;
             return self.put_all_words(id, entries);
@@ -237,8 +245,12 @@ impl ViewsWrite<'_> {
             words = None;
         }
         self.run(
-            "UPDATE documents SET words = ?2, fields = ?3, value = ?4, state = ?5 WHERE id = ?1",
-            (id, digest, &shown.fields, &shown.value, &row.state),
+            "UPDATE documents SET words = ?2, fields = ?3 WHERE id = ?1",
+            (id, digest, &shown.fields),
+        )?;
+        self.run(
+            "UPDATE contents SET value = ?2, state = ?3 WHERE id = ?1",
+            (id, &shown.value, &row.state),
         )?;
         self.put_keys(id, &row.document, entries)?;
         match words == digest {
@@ -292,6 +304,7 @@ impl ViewsWrite<'_> {
         if let Some((id, collection)) = known {
             self.unlist(id, collection)?;
             self.run("DELETE FROM documents WHERE id = ?1", [id])?;
+            self.run("DELETE FROM contents WHERE id = ?1", [id])?;
         }
         let mut others = 0;
         for table in ["aside", "versions"] {
@@ -457,7 +470,7 @@ impl ViewsWrite<'_> {
     /// The next documents that a build goes through: row, document and what it shows.
     pub fn to_build(&self, build: &Build, limit: u32) -> Result<Vec<(i64, DocumentId, Vec<u8>)>, StoreError> {
         self.found(
-            "SELECT id, document, value FROM documents
+            "SELECT d.id, d.document, c.value FROM documents d CROSS JOIN contents c ON c.id = d.id
              WHERE collection = (SELECT id FROM collections WHERE name = ?1) AND document > ?2 ORDER BY document LIMIT ?3",
             (&build.collection, &build.after, limit),
             |row| Ok((row.get(0)?, DocumentId(bytes(row, 1)?), row.get(2)?)),
@@ -520,6 +533,7 @@ impl ViewsWrite<'_> {
     pub(super) fn clear_documents(&self) -> Result<(), StoreError> {
         self.run("DELETE FROM keys", [])?;
         self.run("DELETE FROM documents", [])?;
+        self.run("DELETE FROM contents", [])?;
         for id in self.all_searches()? {
             self.clear_search(id)?;
         }
