@@ -21,6 +21,8 @@ const CHANGE: u8 = 1;
 const COMPRESSED: u8 = 2;
 /// Bytes before the length: magic, checksum, kind.
 const HEADER: usize = 9;
+/// The longest length that follows them.
+const LENGTH: usize = 10;
 const HASH: usize = 32;
 
 /// Heads one change may merge: as many as devices wrote at the same time.
@@ -61,7 +63,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            bytes: 8 << 20,
+            // What was inflated is kept with a frame around it, and read again.
+            bytes: (8 << 20) + HEADER + LENGTH,
             inflated: 8 << 20,
             // Automerge takes some 550 bytes for each while it applies them, however few bytes of run lengths they came as: 60 MB.
             operations: 110_000,
@@ -147,7 +150,7 @@ pub fn open_change(bytes: &[u8], limits: Limits) -> Result<Cow<'_, [u8]>, ChunkE
     let most = rest.0.len().saturating_mul(MAX_RATIO).max(SMALL);
     let contents = inflate(rest.0, most.min(limits.inflated))?;
     walk(&contents, limits)?;
-    let mut plain = Vec::with_capacity(HEADER + 10 + contents.len());
+    let mut plain = Vec::with_capacity(HEADER + LENGTH + contents.len());
     plain.extend_from_slice(&MAGIC);
     plain.extend_from_slice(checksum);
     plain.push(CHANGE);

@@ -278,6 +278,26 @@ fn what_is_exactly_as_large_as_allowed_passes() {
 }
 
 #[test]
+fn the_longest_that_is_inflated_is_read_again_as_it_is_kept() {
+    let limits = Limits::default();
+    let of = |length: usize| {
+        let mut columns = sets(1, "field");
+        columns[3].1 = run(1, unsigned((length as u64) << 4 | 6));
+        columns.insert(4, (column::VALUE, vec![b'a'; length]));
+        contents(&columns)
+    };
+    let around = of(limits.inflated).len() - limits.inflated;
+    let longest = of(limits.inflated - around);
+    assert_eq!(longest.len(), limits.inflated);
+    assert_eq!(check_change(&framed(CHANGE, &longest), limits), Ok(()));
+    let longer = of(limits.inflated - around + 1);
+    assert_eq!(
+        check_change(&framed(CHANGE, &longer), limits),
+        Err(ChunkError::TooLarge)
+    );
+}
+
+#[test]
 fn what_is_inflated_has_the_frame_of_what_never_was() {
     // Lengths of one byte and of two.
     for length in 1..=100 {
