@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -21,6 +22,18 @@ def _cargo(folder, *arguments):
     environment = {**os.environ, "CARGO_TARGET_DIR": target()}
     if subprocess.run(["cargo", "build", "--locked", *arguments], cwd=folder, env=environment).returncode != 0:
         raise programs.Failed("cargo build " + " ".join(arguments))
+
+
+def _installed(folder, script):
+    """A program for Node, with what it needs beside it, outside the clone."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        raise programs.Failed("this peer needs Node 18 or later, with npm")
+    at = os.path.join(target(), f"bench-{os.path.basename(folder)}")
+    shutil.copytree(folder, at, dirs_exist_ok=True)
+    if subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"], cwd=at).returncode != 0:
+        raise programs.Failed("npm ci")
+    os.chmod(os.path.join(at, script), 0o755)
+    return os.path.join(at, script)
 
 
 class Programs:
@@ -67,7 +80,9 @@ class Programs:
         return os.path.join(folder, "librhizome_ffi.so")
 
     def peer(self, name):
-        """`automerge`, `cipher`, `plain`, `net` or `samod`. One package at a time: the two SQLites ask for features that exclude each other."""
+        """`automerge`, `cipher`, `loro`, `net`, `plain`, `samod` or `yjs`. One package at a time: the two SQLites ask for features that exclude each other."""
+        if name == "yjs":
+            return _installed(os.path.join(PEERS, "yjs"), "bench-yjs.js")
         return self._built(f"bench-{name}", f"bench-{name}", PEERS)
 
 
@@ -80,5 +95,5 @@ def versions():
         return {package["name"]: package["version"] for package in said["packages"] if package["name"] in wanted}
 
     return locked(ROOT, "rhizome", "iroh", "rusqlite", "sqlite3mc-src", "automerge"), locked(
-        PEERS, "automerge", "samod", "iroh", "rusqlite", "ed25519-dalek", "sqlcipher-src"
+        PEERS, "automerge", "loro", "samod", "iroh", "rusqlite", "ed25519-dalek", "sqlcipher-src"
     )

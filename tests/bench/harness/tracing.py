@@ -1,4 +1,4 @@
-"""The editing of one long text, letter by letter, through a document and through Automerge alone: both commit, durably, every hundred edits."""
+"""The editing of one long text, letter by letter, through a document and through Automerge, Loro and Yjs alone: all commit, durably, every hundred edits."""
 
 import gzip
 import json
@@ -9,7 +9,8 @@ from .entries import entry
 from .measuring import median
 from .programs import run
 
-IDS = ("trace", "trace-disk")
+PEERS = ("automerge", "loro", "yjs")
+IDS = ("trace", "trace-disk", "trace-loro", "trace-yjs")
 
 # What the trace of automerge-perf (the writing of one paper) counts. Of the made one these are the same; how long its runs are and where they
 # go is a guess.
@@ -84,11 +85,14 @@ def measure(bench):
     said = bench.in_turn(
         sizes.runs,
         ours=lambda: replay(bench.programs.ours),
-        automerge=bench.theirs(lambda: replay(bench.programs.peer("automerge"))),
+        **{name: bench.theirs(lambda name=name: replay(bench.programs.peer(name))) for name in PEERS},
     )
     ours, theirs = said["ours"], said["automerge"]
-    what = f"{said_of} of {len(trace['edits']):,} edits, durable every {sizes.trace_together}"
+    edits = f"{said_of} of {len(trace['edits']):,} edits, durable every {sizes.trace_together}"
     time = median(ours, "seconds") * 1000
-    yield entry("trace", what, "ms", time, "automerge", theirs and median(theirs, "seconds") * 1000, "ratio <= 1.15")
+    yield entry("trace", edits, "ms", time, "automerge", theirs and median(theirs, "seconds") * 1000, "ratio <= 1.15")
     what = f"Disk after {len(trace['edits']):,} edits, against one save()"
     yield entry("trace-disk", what, "bytes", median(ours, "disk"), "automerge", theirs and median(theirs, "saved"), "ratio <= 2")
+    for name in PEERS[1:]:
+        theirs = said[name]
+        yield entry(f"trace-{name}", edits, "ms", time, name.capitalize(), theirs and median(theirs, "seconds") * 1000, None)
