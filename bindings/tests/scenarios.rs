@@ -10,8 +10,9 @@ use common::{Answers, TestKeeper, cloud_peer, loopback};
 use data_encoding::HEXLOWER;
 use rhizome_cloud::Peer;
 use rhizome_ffi::{
-    AppEvent, CollectionHandle, Conditions, DocumentHandle, DocumentWrite, EditOp, LinkingHandle, ListRow,
-    ListSubscription, Network, PathKey, PodHandle, RhizomeError, SyncState, Value, create_pod, join_pod, open_pod,
+    AppEvent, CollectionHandle, Conditions, DocumentHandle, DocumentWrite, EditOp, FieldValue, Index, IndexField,
+    LinkingHandle, ListRow, ListSubscription, Network, PathKey, PodHandle, Query, RhizomeError, Schema, Search,
+    SearchField, SyncState, Value, create_pod, join_pod, open_pod,
 };
 use serde_json::Value as Json;
 
@@ -32,6 +33,11 @@ async fn devices() {
     run("devices").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn collections() {
+    run("collections").await;
+}
+
 #[test]
 fn every_scenario_is_run() {
     let mut names: Vec<String> = std::fs::read_dir(scenarios())
@@ -42,7 +48,7 @@ fn every_scenario_is_run() {
     names.sort();
     assert_eq!(
         names,
-        ["devices.json", "documents.json", "lifecycle.json"],
+        ["collections.json", "devices.json", "documents.json", "lifecycle.json"],
         "one that is new needs a test above"
     );
 }
@@ -329,6 +335,99 @@ impl World {
             "count" => {
                 let count = self.collection(step).count(None).await?;
                 assert_eq!(count, step.number("count"), "{context}");
+            }
+            "declare" => {
+                let index = |fields: &Json| Index {
+                    fields: names(fields)
+                        .into_iter()
+                        .map(|field| IndexField {
+                            path: vec![field],
+                            each: false,
+                        })
+                        .collect(),
+                };
+                let searched = |field| SearchField {
+                    path: vec![field],
+                    weight: 1,
+                };
+                let schema = Schema {
+                    indexes: step.list("indexes").iter().map(index).collect(),
+                    search: step.names("search").into_iter().map(searched).collect(),
+                };
+                self.collection(step).declare(schema, None).await?;
+            }
+            "query" => {
+                let equal = fields(step.json("equal")).into_iter();
+                let mut query = Query {
+                    equal: equal
+                        .map(|(field, value)| FieldValue {
+                            path: vec![field],
+                            value,
+                        })
+                        .collect(),
+                    contains: None,
+                    range: None,
+                    sort: vec![vec![step.text("sort")]],
+                    descending: false,
+                    limit: Some(u32::try_from(step.number("limit")).unwrap()),
+                    after: None,
+                };
+                let (collection, mut pages) = (self.collection(step), Vec::<Vec<String>>::new());
+                loop {
+                    let page = collection.query(query.clone(), None).await?;
+                    pages.push(page.rows.iter().map(|row| self.names[&row.id].clone()).collect());
+                    query.after = page.next;
+                    if query.after.is_none() {
+                        break;
+                    }
+                }
+                let wanted: Vec<Vec<String>> = step.list("pages").iter().map(names).collect();
+                assert_eq!(pages, wanted, "{context}");
+            }
+            "search" => {
+                let search = Search {
+                    text: step.text("text"),
+                    typing: false,
+                    excerpts: true,
+                    within: None,
+                    limit: None,
+                    after: None,
+                };
+                let page = self.collection(step).search(search, None).await?;
+                let hits: Vec<String> = page.hits.iter().map(|hit| self.names[&hit.id].clone()).collect();
+                assert_eq!(hits, step.names("hits"), "{context}");
+            }
+            what @ ("undo" | "redo") => {
+                let (collection, id) = (self.collection(step), self.documents[&step.text("document")].clone());
+                let written = match what {
+                    "undo" => collection.undo(id, None).await?,
+                    _ => collection.redo(id, None).await?,
+                };
+                assert_eq!(written.is_some(), step.flag("written"), "{context}");
+            }
+            "versions" => {
+                let id = self.documents[&step.text("document")].clone();
+                let page = self.collection(step).history(id, None, 100, None).await?;
+                assert_eq!(page.versions.len() as u64, step.number("count"), "{context}");
+            }
+            "restore" => {
+                let (collection, id) = (self.collection(step), self.documents[&step.text("document")].clone());
+                let page = collection.history(id.clone(), None, 100, None).await?;
+                let version = &page.versions[usize::try_from(step.number("version")).unwrap()];
+                collection.restore(id, version.change.clone(), None).await?;
+            }
+            "erase" => {
+                let id = self.documents[&step.text("document")].clone();
+                self.pod(step).erase_documents(vec![id], None).await?;
+            }
+            "cancelErase" => {
+                let id = self.documents[&step.text("document")].clone();
+                self.pod(step).cancel_erase(id, None).await?;
+            }
+            "trash" => {
+                let trash = self.pod(step).trash(None).await?;
+                let found: Vec<String> = trash.iter().map(|trashed| self.names[&trashed.id].clone()).collect();
+                assert_eq!(found, step.names("documents"), "{context}");
             }
             "append" => {
                 let stream = self.pod(step).stream(step.text("stream"));

@@ -13,7 +13,7 @@ extension All {
             return all.filter { $0.hasSuffix(".json") }.sorted()
         }()
 
-        @Test func there_are_scenarios() { #expect(Self.files.count >= 3) }
+        @Test func there_are_scenarios() { #expect(Self.files.count >= 4) }
 
         @Test(arguments: files) func runs(_ file: String) async throws {
             let json = try JSONDecoder().decode(Json.self, from: Data(contentsOf: Self.folder.appendingPathComponent(file)))
@@ -305,6 +305,42 @@ private final class Step {
         case "count":
             let count = try await collection(world).count
             try same(Int64(count), self["count"].int, comment)
+        case "declare":
+            let fields = try self["indexes"].array.map { Schema.Index(try $0.names.map { FieldPath([$0]) }) }
+            let searched = try self["search"].names.map { (FieldPath([$0]), 1) }
+            try await collection(world).declare(Schema(indexes: fields, search: Dictionary(uniqueKeysWithValues: searched)))
+        case "query":
+            let collection = try collection(world)
+            var query = Query(sortedBy: FieldPath([try self["sort"].text])).limit(Int(try self["limit"].int))
+            for (field, value) in try self["equal"].object { query = query.where(FieldPath([field]), is: try value.value) }
+            var (pages, next) = ([[String]](), QueryPage.Cursor?.none)
+            repeat {
+                let page = try await collection.query(next.map { query.after($0) } ?? query)
+                pages.append(try page.rows.map { try world.name($0.id) })
+                next = page.next
+            } while next != nil
+            try same(pages, self["pages"].array.map { try $0.names }, comment)
+        case "search":
+            let page = try await collection(world).search(Search(try self["text"].text))
+            try same(page.hits.map { try world.name($0.row.id) }, self["hits"].names, comment)
+        case "undo":
+            let written = try await collection(world).undo(try world.document(try self["document"].text))
+            try same(written != nil, self["written"].flag, comment)
+        case "redo":
+            let written = try await collection(world).redo(try world.document(try self["document"].text))
+            try same(written != nil, self["written"].flag, comment)
+        case "versions":
+            let page = try await collection(world).history(of: try world.document(try self["document"].text), limit: 100)
+            try same(Int64(page.versions.count), self["count"].int, comment)
+        case "restore":
+            let (collection, id) = (try collection(world), try world.document(try self["document"].text))
+            let page = try await collection.history(of: id, limit: 100)
+            try await collection.restore(id, to: page.versions[Int(try self["version"].int)].id)
+        case "erase": try await pod(world).erase(try world.document(try self["document"].text))
+        case "cancelErase": try await pod(world).cancelErase(try world.document(try self["document"].text))
+        case "trash":
+            let trash = try await pod(world).trash
+            try same(trash.map { try world.name($0.id) }, self["documents"].names, comment)
         case "append": try await pod(world).stream(try self["stream"].text).append(try self["events"].events)
         case "events":
             let events = try await pod(world).stream(try self["stream"].text).events

@@ -48,7 +48,7 @@ class ScenarioTest {
         @JvmStatic
         fun scenarios(): List<File> {
             val files = File(System.getProperty("rhizome.scenarios")).listFiles { file -> file.extension == "json" }!!.sorted()
-            check(files.size >= 3) { "there are scenarios" }
+            check(files.size >= 4) { "there are scenarios" }
             return files
         }
     }
@@ -109,10 +109,12 @@ private class World : AutoCloseable {
 
     private fun id(step: Step) = ids.getValue(step.text("document"))
 
-    private fun shown(rows: List<ListRow>): List<String> {
+    private fun named(found: List<String>): List<String> {
         val names = ids.entries.associate { it.value to it.key }
-        return rows.map { names.getValue(it.id) }
+        return found.map(names::getValue)
     }
+
+    private fun shown(rows: List<ListRow>) = named(rows.map { it.id })
 
     suspend fun take(step: Step) {
         when (val what = step.text("do")) {
@@ -190,6 +192,53 @@ private class World : AutoCloseable {
             }
 
             "count" -> assertEquals(step.int("count").toLong(), collection(step).count(), step.context)
+
+            "declare" -> {
+                val schema =
+                    schema {
+                        step.list("indexes").map(::names).forEach { index(*it.toTypedArray()) }
+                        names(step.json("search")).forEach { search(it) }
+                    }
+                collection(step).declare(schema)
+            }
+
+            "query" -> {
+                var query =
+                    query {
+                        fields(step.json("equal")).forEach { (field, value) -> equal(field, value) }
+                        sort(step.text("sort"))
+                        limit(step.int("limit"))
+                    }
+                val pages = mutableListOf<List<String>>()
+                do {
+                    val page = collection(step).query(query)
+                    pages += named(page.rows.map { it.id })
+                    query = query.copy(after = page.next)
+                } while (page.next != null)
+                assertEquals(step.list("pages").map(::names), pages, step.context)
+            }
+
+            "search" -> {
+                val page = collection(step).search(step.text("text"))
+                assertEquals(names(step.json("hits")), named(page.hits.map { it.id }), step.context)
+            }
+
+            "undo" -> assertEquals(step.flag("written"), collection(step).undo(id(step)) != null, step.context)
+
+            "redo" -> assertEquals(step.flag("written"), collection(step).redo(id(step)) != null, step.context)
+
+            "versions" -> assertEquals(step.int("count"), collection(step).history(id(step), 100).versions.size, step.context)
+
+            "restore" -> {
+                val version = collection(step).history(id(step), 100).versions[step.int("version")]
+                collection(step).restore(id(step), version.change)
+            }
+
+            "erase" -> pod(step).eraseDocument(id(step))
+
+            "cancelErase" -> pod(step).cancelErase(id(step))
+
+            "trash" -> assertEquals(names(step.json("documents")), named(pod(step).trash().map { it.id }), step.context)
 
             "append" -> pod(step).stream(step.text("stream")).append(events(step.list("events")))
 
